@@ -1,0 +1,171 @@
+//! The border to hypervisors: disks come in through [`Source`], and leave through [`Content`] into a [`DiskSink`].
+//!
+//! The engine knows disks, streams and bytes, and nothing about the container that they came in.
+//! A container that wants to leave again as it came keeps what it must remember in a stream of
+//! role [`Role::Layout`].
+
+use std::io;
+
+/// Bytes of a segment: 4 MiB, aligned (SPEC 2). The unit in which disks cross this border.
+pub const SEGMENT_LEN: usize = 4 << 20;
+
+/// What a disk or stream of a snapshot is (SPEC 9.2). The numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A disk of the VM.
+    Disk,
+    /// The memory image of a suspended VM, or of a VM snapshot taken with memory.
+    Memory,
+    /// The VM record (`ova.xml`). A stream.
+    Record,
+    /// What a container must remember to be written again byte by byte. A stream.
+    Layout,
+    /// A file of any kind, kept as it is. A stream.
+    File,
+}
+
+/// A disk or stream as its source announces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskInfo {
+    /// What it is.
+    pub role: Role,
+    /// What people call it, such as `xvda` or a file's name. Unique among the disks of one source.
+    pub name: String,
+    /// What recognises the same disk on another night: the VDI's uuid, or empty when unknown.
+    pub key: String,
+    /// Virtual size in bytes, if it is known before the disk has been read. Streams often say `None`.
+    pub size_bytes: Option<u64>,
+}
+
+/// What follows in the current disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextSegment {
+    /// The buffer now holds all of this segment (bytes past the disk's end are zero).
+    /// Segments come in rising order; those left out are all zero.
+    Filled {
+        /// Number of the segment: offset in the disk / [`SEGMENT_LEN`].
+        number: u64,
+    },
+    /// The disk has ended.
+    End {
+        /// Exact virtual size in bytes.
+        size_bytes: u64,
+    },
+}
+
+/// What a source knows about the whole of what it delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceFacts {
+    /// The container it came in: `xva`, `raw` or `file`.
+    pub container: String,
+    /// Compression found around the container: `gzip`, `zstd`, or empty.
+    pub compression: String,
+    /// The VM's uuid, if known.
+    pub vm_uuid: Option<String>,
+    /// The VM's name, if known.
+    pub vm_name: Option<String>,
+    /// Name of the host or pool that made the export, if the container tells.
+    pub host_name: Option<String>,
+    /// Block checksums that the container carried and that were verified.
+    pub checksums_verified: u64,
+    /// Bytes taken from the input, as they came (compressed, with framing).
+    pub bytes_read: u64,
+}
+
+/// Disks going into a repository, one after the other, each in rising order of its segments.
+///
+/// `next_disk` and `next_segment` alternate: after `next_disk` returned a disk, `next_segment` is called
+/// until it answers [`NextSegment::End`]. After `next_disk` returned `None`, `facts` is complete.
+pub trait Source: Send {
+    /// Begins the next disk or stream; `None` when all have been delivered *and the container ended as it must*.
+    fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError>;
+
+    /// Fills `buffer` ([`SEGMENT_LEN`] bytes, any content on entry) with the next segment that may hold data.
+    /// A source may deliver segments that are all zero, and skips those it knows to be holes.
+    fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError>;
+
+    /// What is known by now about the whole.
+    fn facts(&self) -> SourceFacts;
+}
+
+/// Why a source could not be read. No snapshot is made in any of these cases.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The input is none of the kinds that can be read.
+    #[error("not recognised: {what}")]
+    Unrecognised {
+        /// What was found instead.
+        what: String,
+    },
+    /// The input ended too early.
+    #[error("input ends inside {place}")]
+    Cut {
+        /// Member and offset in the (uncompressed) input.
+        place: String,
+    },
+    /// The input contradicts itself: a wrong checksum, foreign bytes, a size that cannot be.
+    #[error("input is damaged at {place}: {what}")]
+    Damaged {
+        /// Member and offset in the (uncompressed) input.
+        place: String,
+        /// What is wrong there.
+        what: String,
+    },
+    /// The input could not be read.
+    #[error("cannot read {place}")]
+    Io {
+        /// What was being read.
+        place: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+/// One disk or stream of a stored snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDisk {
+    /// What it is.
+    pub role: Role,
+    /// What people call it.
+    pub name: String,
+    /// What recognises the same disk on another night.
+    pub key: String,
+    /// Virtual size in bytes.
+    pub size_bytes: u64,
+}
+
+/// A stored snapshot, readable. Everything that comes out has been verified.
+pub trait Content {
+    /// Its disks and streams, in the order in which the source delivered them.
+    fn disks(&self) -> &[StoredDisk];
+
+    /// A whole stream (record or layout). Fails if it is longer than `limit_bytes`.
+    fn read_stream(&self, disk: usize, limit_bytes: u64) -> Result<Vec<u8>, ContentError>;
+
+    /// Sends every segment of a disk that is not a hole to `sink`, in rising order.
+    fn read_disk(&self, disk: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError>;
+}
+
+/// Where the segments of one disk go.
+pub trait DiskSink {
+    /// Takes one segment at `offset_bytes` (a multiple of [`SEGMENT_LEN`]), cut at the disk's end.
+    /// Segments that never come are holes: they read as zeros.
+    fn segment(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Why stored content could not be delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The repository could not deliver it.
+    #[error(transparent)]
+    Repository(Box<dyn std::error::Error + Send + Sync>),
+    /// What was delivered could not be written.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// A stored stream says something that cannot be.
+    #[error("{what}")]
+    Invalid {
+        /// Which stream and what is wrong.
+        what: String,
+    },
+}

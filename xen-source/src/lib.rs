@@ -1,0 +1,1 @@
+//! Xen in and out.
