@@ -18,12 +18,7 @@ impl Chunker {
     #[must_use]
     pub fn new(gear: [u64; 256]) -> Self {
         let (mask_strict, mask_loose) = select_masks(CHUNK_AVERAGE, Normalization::Level1);
-        Self {
-            gear,
-            gear_shifted: gear.map(|entry| entry << 1),
-            mask_strict,
-            mask_loose,
-        }
+        Self { gear, gear_shifted: gear.map(|entry| entry << 1), mask_strict, mask_loose }
     }
 
     /// Length of the first chunk of `data`, which is not empty: 1 byte to 1 MiB.
@@ -88,9 +83,7 @@ mod tests {
 
     fn noise(seed: u8, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        blake3::Hasher::new_keyed(&[seed; 32])
-            .finalize_xof()
-            .fill(&mut bytes);
+        blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof().fill(&mut bytes);
         bytes
     }
 
@@ -100,14 +93,7 @@ mod tests {
             u64::from_le_bytes(noise(1, 2048)[8 * i..8 * i + 8].try_into().unwrap())
         });
         let chunker = Chunker::new(gear);
-        for len in [
-            1,
-            CHUNK_MIN,
-            CHUNK_MIN + 1,
-            200_001,
-            CHUNK_AVERAGE + 3,
-            4 << 20,
-        ] {
+        for len in [1, CHUNK_MIN, CHUNK_MIN + 1, 200_001, CHUNK_AVERAGE + 3, 4 << 20] {
             let data = noise(2, len);
             let mut rest = data.as_slice();
             for chunk in chunker.chunks(&data) {

@@ -93,9 +93,7 @@ impl Config {
         let config: Self = cbor::decode("config", r.bytes(len)?)?;
         r.end()?;
         if config.version > FORMAT_VERSION || config.features_read != 0 {
-            return Err(FormatError::TooNew {
-                found: config.version,
-            });
+            return Err(FormatError::TooNew { found: config.version });
         }
         let sound = config.repository == repository
             && config.chunker == CHUNKER
@@ -110,9 +108,7 @@ impl Config {
     pub const fn check_writable(&self) -> Result<(), FormatError> {
         match self.features_write {
             0 => Ok(()),
-            _ => Err(FormatError::TooNew {
-                found: self.version,
-            }),
+            _ => Err(FormatError::TooNew { found: self.version }),
         }
     }
 }

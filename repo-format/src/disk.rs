@@ -22,11 +22,7 @@ impl Disk {
     pub fn new(size_bytes: u64, root: Option<NodeId>) -> Result<Self, FormatError> {
         if size_bytes > DISK_SIZE_MAX {
             let (claimed, limit) = (size_bytes, DISK_SIZE_MAX);
-            return Err(FormatError::Limit {
-                what: "virtual size",
-                claimed,
-                limit,
-            });
+            return Err(FormatError::Limit { what: "virtual size", claimed, limit });
         }
         match size_bytes == 0 && root.is_some() {
             true => Err(FormatError::Invalid { what: "disk" }),
@@ -56,10 +52,7 @@ impl Disk {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(DISK_LEN);
-        w.u64(self.size_bytes)
-            .u8(self.level())
-            .u8(u8::from(self.root.is_some()))
-            .zeros(22);
+        w.u64(self.size_bytes).u8(self.level()).u8(u8::from(self.root.is_some())).zeros(22);
         w.bytes(self.root.map_or([0; 32], |id| *id.as_bytes()).as_slice());
         w.finish()
     }
@@ -75,17 +68,13 @@ impl Disk {
             (0, [0, ..]) if root == [0; 32] => None,
             (1, root) => Some(NodeId::from_bytes(root)),
             _ => {
-                return Err(FormatError::Invalid {
-                    what: "root of a disk",
-                });
+                return Err(FormatError::Invalid { what: "root of a disk" });
             }
         };
         let disk = Self::new(size_bytes, root)?;
         match disk.level() == level {
             true => Ok(disk),
-            false => Err(FormatError::Invalid {
-                what: "level of a disk",
-            }),
+            false => Err(FormatError::Invalid { what: "level of a disk" }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Frames: up to 1 MiB of chunks or catalog entries, compressed together (SPEC 8).
 
 use crate::error::FormatError;
-use crate::limits::{FRAME_PLAIN_MAX, FRAME_SEALED_MAX, SEAL_OVERHEAD};
+use crate::limits::{FRAME_PLAIN_MAX, SEAL_OVERHEAD};
 use crate::wire::{Reader, Writer};
 
 /// How a frame's bytes are stored.
@@ -39,10 +39,7 @@ pub struct FrameInfo {
 impl FrameInfo {
     /// Appends the 8 bytes.
     pub fn write(&self, w: &mut Writer) {
-        w.u24(self.sealed_len)
-            .u24(self.plain_len)
-            .u8(self.codec as u8)
-            .u8(0);
+        w.u24(self.sealed_len).u24(self.plain_len).u8(self.codec as u8).u8(0);
     }
 
     /// Reads 8 bytes and checks the lengths.
@@ -54,22 +51,18 @@ impl FrameInfo {
             1 => Codec::Zstd,
             2 => Codec::Padding,
             _ => {
-                return Err(FormatError::Invalid {
-                    what: "codec of a frame",
-                });
+                return Err(FormatError::Invalid { what: "codec of a frame" });
             }
         };
-        let sealed = (SEAL_OVERHEAD + 1..=FRAME_SEALED_MAX).contains(&(sealed_len as usize));
         let plain = (1..=FRAME_PLAIN_MAX).contains(&(plain_len as usize));
+        let raw_len = plain_len as usize + SEAL_OVERHEAD;
+        let sealed = match codec {
+            Codec::Raw | Codec::Padding => sealed_len as usize == raw_len,
+            Codec::Zstd => (SEAL_OVERHEAD + 1..=raw_len).contains(&(sealed_len as usize)),
+        };
         match sealed && plain {
-            true => Ok(Self {
-                sealed_len,
-                plain_len,
-                codec,
-            }),
-            false => Err(FormatError::Invalid {
-                what: "length of a frame",
-            }),
+            true => Ok(Self { sealed_len, plain_len, codec }),
+            false => Err(FormatError::Invalid { what: "length of a frame" }),
         }
     }
 }
@@ -90,9 +83,7 @@ impl Place {
     pub fn of<'a>(&self, plain: &'a [u8]) -> Result<&'a [u8], FormatError> {
         let start = self.offset as usize;
         let end = start + self.len as usize;
-        plain.get(start..end).ok_or(FormatError::Invalid {
-            what: "place in a frame",
-        })
+        plain.get(start..end).ok_or(FormatError::Invalid { what: "place in a frame" })
     }
 }
 
@@ -127,16 +118,10 @@ impl Compressor {
         let plain_len = plain.len() as u32;
         let compressed = self.0.as_mut().and_then(|zstd| zstd.compress(&plain).ok());
         match compressed {
-            Some(stored) if stored.len() < plain.len() => StoredFrame {
-                codec: Codec::Zstd,
-                plain_len,
-                stored,
-            },
-            _ => StoredFrame {
-                codec: Codec::Raw,
-                plain_len,
-                stored: plain,
-            },
+            Some(stored) if stored.len() < plain.len() => {
+                StoredFrame { codec: Codec::Zstd, plain_len, stored }
+            }
+            _ => StoredFrame { codec: Codec::Raw, plain_len, stored: plain },
         }
     }
 }
@@ -146,21 +131,14 @@ pub fn decompress(info: &FrameInfo, stored: Vec<u8>) -> Result<Vec<u8>, FormatEr
     let plain_len = info.plain_len as usize;
     let plain = match info.codec {
         Codec::Raw => stored,
-        Codec::Zstd => {
-            zstd::bulk::decompress(&stored, plain_len).map_err(|_| FormatError::Invalid {
-                what: "compressed frame",
-            })?
-        }
+        Codec::Zstd => zstd::bulk::decompress(&stored, plain_len)
+            .map_err(|_| FormatError::Invalid { what: "compressed frame" })?,
         Codec::Padding => {
-            return Err(FormatError::Invalid {
-                what: "entry in a padding frame",
-            });
+            return Err(FormatError::Invalid { what: "entry in a padding frame" });
         }
     };
     match plain.len() == plain_len {
         true => Ok(plain),
-        false => Err(FormatError::Invalid {
-            what: "length of a frame",
-        }),
+        false => Err(FormatError::Invalid { what: "length of a frame" }),
     }
 }

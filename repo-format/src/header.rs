@@ -67,9 +67,7 @@ impl Kind {
         Self::ALL
             .into_iter()
             .find(|kind| *kind as u8 == number)
-            .ok_or(FormatError::Invalid {
-                what: "kind of object",
-            })
+            .ok_or(FormatError::Invalid { what: "kind of object" })
     }
 }
 
@@ -109,9 +107,7 @@ impl SealedHeader {
         let mut w = Writer::with_capacity(SEALED_HEADER_LEN);
         start(&mut w, self.kind, self.suite, self.epoch, self.repository);
         w.bytes(&self.salt).bytes(&self.commitment);
-        w.finish()
-            .try_into()
-            .expect("the fields above are 96 bytes")
+        w.finish().try_into().expect("the fields above are 96 bytes")
     }
 
     /// Reads the header of an object of any sealed kind.
@@ -127,14 +123,7 @@ impl SealedHeader {
             return Err(FormatError::Invalid { what: "suite" });
         }
         let (salt, commitment) = (r.array()?, r.array()?);
-        Ok(Self {
-            kind,
-            suite,
-            epoch,
-            repository,
-            salt,
-            commitment,
-        })
+        Ok(Self { kind, suite, epoch, repository, salt, commitment })
     }
 
     /// Reads a header that must be of `kind` and of `repository`.
@@ -160,6 +149,7 @@ pub fn read_clear(r: &mut Reader<'_>, kind: Kind) -> Result<(u32, RepositoryId),
     let (found, suite, epoch, repository) = parse_start(r)?;
     expect(found == kind, "kind of object")?;
     expect(suite == Suite::Clear, "suite")?;
+    expect(epoch == 0 || kind == Kind::KeySlot, "epoch of a clear header")?;
     Ok((epoch, repository))
 }
 
@@ -176,10 +166,7 @@ fn expect(condition: bool, what: &'static str) -> Result<(), FormatError> {
 }
 
 fn start(w: &mut Writer, kind: Kind, suite: Suite, epoch: u32, repository: RepositoryId) {
-    w.bytes(&MAGIC)
-        .u16(FORMAT_VERSION)
-        .u8(kind as u8)
-        .u8(suite as u8);
+    w.bytes(&MAGIC).u16(FORMAT_VERSION).u8(kind as u8).u8(suite as u8);
     w.u32(epoch).u32(0).bytes(repository.as_bytes());
 }
 

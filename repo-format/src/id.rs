@@ -24,10 +24,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
 
 /// Reads exactly `2 * N` lower-case hex digits.
 pub fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], ParseIdError> {
-    let refuse = || ParseIdError {
-        text: text.chars().take(80).collect(),
-        digits: 2 * N,
-    };
+    let refuse = || ParseIdError { text: text.chars().take(80).collect(), digits: 2 * N };
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Ok(byte - b'0'),
         b'a'..=b'f' => Ok(byte - b'a' + 10),
@@ -167,12 +164,9 @@ mod tests {
     fn s3_ids_go_through_hex_and_refuse_anything_else() {
         let id = SnapshotId::from_bytes([0x0f; 16]);
         assert_eq!(SnapshotId::parse_hex(&id.to_string()), Ok(id));
-        for bad in [
-            "",
-            "0f",
-            "0F0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
-            "zz0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
-        ] {
+        for bad in
+            ["", "0f", "0F0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f", "zz0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"]
+        {
             assert!(SnapshotId::parse_hex(bad).is_err(), "{bad}");
         }
     }

@@ -85,14 +85,9 @@ impl IndexObject {
             Records::Segments(records) => records.len(),
             Records::Chunks(records) => records.len(),
         };
-        w.length(self.packs.len())
-            .length(frames)
-            .length(records)
-            .zeros(20);
+        w.length(self.packs.len()).length(frames).length(records).zeros(20);
         for pack in &self.packs {
-            w.bytes(pack.id.as_bytes())
-                .u32(pack.len)
-                .length(pack.frames.len());
+            w.bytes(pack.id.as_bytes()).u32(pack.len).length(pack.frames.len());
             w.u8(pack.kind as u8).zeros(7);
         }
         for frame in self.packs.iter().flat_map(|pack| &pack.frames) {
@@ -101,15 +96,11 @@ impl IndexObject {
         match &mut self.records {
             Records::Segments(records) => {
                 records.sort_unstable_by_key(|record| (record.id, record.kind));
-                records
-                    .iter()
-                    .for_each(|record| write_segment(&mut w, record));
+                records.iter().for_each(|record| write_segment(&mut w, record));
             }
             Records::Chunks(records) => {
                 records.sort_unstable_by_key(|record| record.id);
-                records
-                    .iter()
-                    .for_each(|record| write_chunk(&mut w, record));
+                records.iter().for_each(|record| write_chunk(&mut w, record));
             }
         }
         let missing = padded_len(w.len()) - w.len();
@@ -124,7 +115,11 @@ impl IndexObject {
         let frame_count = r.length("frames of an index", text.len() / 8)?;
         let record_count = r.length("records of an index", INDEX_RECORDS_MAX)?;
         r.zeros(20)?;
-        let packs = parse_packs(&mut r, pack_count, frame_count)?;
+        let named = match kind {
+            Kind::SegmentIndex => Kind::MapPack,
+            _ => Kind::DataPack,
+        };
+        let packs = parse_packs(&mut r, named, pack_count, frame_count)?;
         let records = match kind {
             Kind::SegmentIndex => {
                 let record = |_| parse_segment(&mut r, &packs);
@@ -139,12 +134,13 @@ impl IndexObject {
                 Records::Chunks(records)
             }
             _ => {
-                return Err(FormatError::Invalid {
-                    what: "kind of index",
-                });
+                return Err(FormatError::Invalid { what: "kind of index" });
             }
         };
         let rest = r.rest().len();
+        if padded_len(text.len() - rest) != text.len() {
+            return Err(FormatError::Invalid { what: "padding" });
+        }
         r.zeros(rest)?;
         Ok(Self { packs, records })
     }
@@ -153,14 +149,13 @@ impl IndexObject {
 fn sorted(sorted: bool) -> Result<(), FormatError> {
     match sorted {
         true => Ok(()),
-        false => Err(FormatError::Invalid {
-            what: "order of index records",
-        }),
+        false => Err(FormatError::Invalid { what: "order of index records" }),
     }
 }
 
 fn parse_packs(
     r: &mut Reader<'_>,
+    named: Kind,
     pack_count: usize,
     frame_count: usize,
 ) -> Result<Vec<IndexedPack>, FormatError> {
@@ -171,86 +166,53 @@ fn parse_packs(
         counts.push(r.length("frames of a pack", PACK_FRAMES_MAX)?);
         let kind = Kind::parse(r.u8()?)?;
         r.zeros(7)?;
-        if u64::from(len) > PACK_LEN_MAX || !matches!(kind, Kind::DataPack | Kind::MapPack) {
-            return Err(FormatError::Invalid {
-                what: "pack of an index",
-            });
+        if u64::from(len) > PACK_LEN_MAX || kind != named {
+            return Err(FormatError::Invalid { what: "pack of an index" });
         }
-        packs.push(IndexedPack {
-            id,
-            len,
-            kind,
-            frames: Vec::new(),
-        });
+        packs.push(IndexedPack { id, len, kind, frames: Vec::new() });
     }
     if counts.iter().sum::<usize>() != frame_count {
-        return Err(FormatError::Invalid {
-            what: "frames of an index",
-        });
+        return Err(FormatError::Invalid { what: "frames of an index" });
     }
     for (pack, count) in packs.iter_mut().zip(counts) {
-        pack.frames = (0..count)
-            .map(|_| FrameInfo::read(r))
-            .collect::<Result<_, _>>()?;
+        pack.frames = (0..count).map(|_| FrameInfo::read(r)).collect::<Result<_, _>>()?;
     }
     Ok(packs)
 }
 
 fn frames_of(packs: &[IndexedPack], pack: u32) -> Result<&[FrameInfo], FormatError> {
-    let found = usize::try_from(pack)
-        .ok()
-        .and_then(|number| packs.get(number));
-    Ok(&found
-        .ok_or(FormatError::Invalid {
-            what: "pack of a record",
-        })?
-        .frames)
+    let found = usize::try_from(pack).ok().and_then(|number| packs.get(number));
+    Ok(&found.ok_or(FormatError::Invalid { what: "pack of a record" })?.frames)
 }
 
 fn write_segment(w: &mut Writer, record: &SegmentRecord) {
-    w.bytes(&record.id)
-        .u8(record.kind as u8)
-        .u8(0)
-        .u16(record.place.frame)
-        .u32(record.pack);
+    w.bytes(&record.id).u8(record.kind as u8).u8(0).u16(record.place.frame).u32(record.pack);
     w.u24(record.place.offset).u24(record.place.len);
     w.u32(NO_PRINT).u16(0).u16(0).u16(0);
 }
 
 fn parse_segment(r: &mut Reader<'_>, packs: &[IndexedPack]) -> Result<SegmentRecord, FormatError> {
     let (id, kind) = (r.array()?, EntryKind::parse(r.u8()?)?);
+    if kind == EntryKind::Snapshot {
+        return Err(FormatError::Invalid { what: "kind of a record" });
+    }
     r.zeros(1)?;
     let (frame, pack) = (r.u16()?, r.u32()?);
-    let place = Place {
-        frame,
-        offset: r.u24()?,
-        len: r.u24()?,
-    };
+    let place = Place { frame, offset: r.u24()?, len: r.u24()? };
     r.bytes(8)?; // where its print lies: reserved, readers do not need it
     r.zeros(2)?;
     check_place(&place, frames_of(packs, pack)?)?;
-    Ok(SegmentRecord {
-        id,
-        kind,
-        pack,
-        place,
-    })
+    Ok(SegmentRecord { id, kind, pack, place })
 }
 
 fn write_chunk(w: &mut Writer, record: &ChunkRecord) {
-    w.bytes(record.id.as_bytes())
-        .u32(record.pack)
-        .u16(record.place.frame);
+    w.bytes(record.id.as_bytes()).u32(record.pack).u16(record.place.frame);
     w.u24(record.place.offset).u24(record.place.len);
 }
 
 fn parse_chunk(r: &mut Reader<'_>, packs: &[IndexedPack]) -> Result<ChunkRecord, FormatError> {
     let (id, pack) = (ChunkId::from_bytes(r.array()?), r.u32()?);
-    let place = Place {
-        frame: r.u16()?,
-        offset: r.u24()?,
-        len: r.u24()?,
-    };
+    let place = Place { frame: r.u16()?, offset: r.u24()?, len: r.u24()? };
     check_place(&place, frames_of(packs, pack)?)?;
     Ok(ChunkRecord { id, pack, place })
 }

@@ -79,12 +79,7 @@ impl Epoch {
     pub fn generate(number: u32, catalog: Secret, key_material: &Secret) -> Self {
         let (private, public) = DataKem::derive_keypair(key_material.expose());
         let private = Secret(private.to_bytes().into());
-        Self {
-            number,
-            catalog,
-            public: public.to_bytes().into(),
-            private: Some(private),
-        }
+        Self { number, catalog, public: public.to_bytes().into(), private: Some(private) }
     }
 }
 
@@ -111,13 +106,9 @@ impl Keys {
         identity: Secret,
         epochs: Vec<Epoch>,
     ) -> Result<Self, FormatError> {
-        let rising = epochs
-            .windows(2)
-            .all(|pair| pair[0].number < pair[1].number);
+        let rising = epochs.windows(2).all(|pair| pair[0].number < pair[1].number);
         if epochs.is_empty() || !rising {
-            return Err(FormatError::Invalid {
-                what: "list of epochs",
-            });
+            return Err(FormatError::Invalid { what: "list of epochs" });
         }
         let named = |context| derive(context, &[identity.expose(), repository.as_bytes()]);
         Ok(Self {
@@ -168,9 +159,7 @@ impl Keys {
     #[must_use]
     pub fn gear(&self) -> [u64; 256] {
         let mut hasher = blake3::Hasher::new_derive_key("xenith v1 gear table");
-        hasher
-            .update(self.identity.expose())
-            .update(self.repository.as_bytes());
+        hasher.update(self.identity.expose()).update(self.repository.as_bytes());
         let mut output = hasher.finalize_xof();
         std::array::from_fn(|_| {
             let mut entry = [0; 8];
@@ -190,26 +179,12 @@ impl Keys {
             }
             _ => {
                 let salt = *seed.expose();
-                (
-                    Suite::Catalog,
-                    salt,
-                    self.catalog_key(epoch, kind as u8, &salt),
-                )
+                (Suite::Catalog, salt, self.catalog_key(epoch, kind as u8, &salt))
             }
         };
         let (repository, commitment) = (self.repository, commitment(&key));
         let epoch = epoch.number;
-        (
-            SealedHeader {
-                kind,
-                suite,
-                epoch,
-                repository,
-                salt,
-                commitment,
-            },
-            key,
-        )
+        (SealedHeader { kind, suite, epoch, repository, salt, commitment }, key)
     }
 
     /// The object key that `header` leads to, compared with the commitment.
@@ -234,21 +209,14 @@ impl Keys {
     /// The catalog object key for a kind number and salt (SPEC 4.2).
     #[must_use]
     pub fn catalog_key(&self, epoch: &Epoch, kind: u8, salt: &[u8; 32]) -> Secret {
-        let parts: [&[u8]; 4] = [
-            epoch.catalog.expose(),
-            self.repository.as_bytes(),
-            &[kind],
-            salt,
-        ];
+        let parts: [&[u8]; 4] = [epoch.catalog.expose(), self.repository.as_bytes(), &[kind], salt];
         derive("xenith v1 catalog object", &parts)
     }
 
     /// The epoch with this number, if the bundle has it.
     pub fn epoch(&self, number: u32) -> Result<&Epoch, FormatError> {
         let found = self.epochs.iter().find(|epoch| epoch.number == number);
-        found.ok_or(FormatError::Invalid {
-            what: "epoch: this password's bundle does not have it",
-        })
+        found.ok_or(FormatError::Invalid { what: "epoch: this password's bundle does not have it" })
     }
 
     fn encapsulate(&self, epoch: &Epoch, kind: Kind, seed: &Secret) -> ([u8; 32], Secret) {
@@ -267,17 +235,16 @@ impl Keys {
             )
             .expect("the public key is not of small order: we made it");
         let mut key = [0; 32];
-        context
-            .export(PACK_KEY_CONTEXT, &mut key)
-            .expect("32 bytes can be exported");
+        context.export(PACK_KEY_CONTEXT, &mut key).expect("32 bytes can be exported");
         (share.to_bytes().into(), Secret(key))
     }
 
     fn decapsulate(&self, epoch: &Epoch, header: &SealedHeader) -> Result<Secret, FormatError> {
         let refuse = |_| FormatError::Seal { what: "header" };
-        let private = epoch.private.as_ref().ok_or(FormatError::Invalid {
-            what: "role: the backup role cannot open data packs",
-        })?;
+        let private = epoch
+            .private
+            .as_ref()
+            .ok_or(FormatError::Invalid { what: "role: the backup role cannot open data packs" })?;
         let private = <DataKem as Kem>::PrivateKey::from_bytes(private.expose()).map_err(refuse)?;
         let share = <DataKem as Kem>::EncappedKey::from_bytes(&header.salt).map_err(refuse)?;
         let (psk, psk_id) = (self.psk(epoch), self.psk_id(epoch));
@@ -295,29 +262,16 @@ impl Keys {
     }
 
     fn psk(&self, epoch: &Epoch) -> Secret {
-        derive(
-            "xenith v1 hpke psk",
-            &[epoch.catalog.expose(), self.repository.as_bytes()],
-        )
+        derive("xenith v1 hpke psk", &[epoch.catalog.expose(), self.repository.as_bytes()])
     }
 
     fn psk_id(&self, epoch: &Epoch) -> Vec<u8> {
-        [
-            self.repository.as_bytes().as_slice(),
-            &epoch.number.to_le_bytes(),
-        ]
-        .concat()
+        [self.repository.as_bytes().as_slice(), &epoch.number.to_le_bytes()].concat()
     }
 
     fn hpke_info(&self, epoch: &Epoch, kind: Kind) -> Vec<u8> {
         let number = epoch.number.to_le_bytes();
-        [
-            b"xenith v1".as_slice(),
-            self.repository.as_bytes(),
-            &number,
-            &[kind as u8],
-        ]
-        .concat()
+        [b"xenith v1".as_slice(), self.repository.as_bytes(), &number, &[kind as u8]].concat()
     }
 }
 

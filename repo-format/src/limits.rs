@@ -71,14 +71,8 @@ pub const TEXT_MAX: usize = 4096;
 pub const WHOLE_STREAM_MAX: u64 = 64 << 20;
 
 const _: () = assert!(SEGMENT_LEN.is_multiple_of(UNIT_LEN));
-const _: () = assert!(
-    CHUNK_MAX <= FRAME_PLAIN_MAX,
-    "a chunk must fit into a frame"
-);
-const _: () = assert!(
-    SEGMENT_LEN / CHUNK_MIN < MAP_CHUNKS_MAX,
-    "a fresh cut must fit into a map"
-);
+const _: () = assert!(CHUNK_MAX <= FRAME_PLAIN_MAX, "a chunk must fit into a frame");
+const _: () = assert!(SEGMENT_LEN / CHUNK_MIN < MAP_CHUNKS_MAX, "a fresh cut must fit into a map");
 const _: () = assert!(MAP_CHUNKS_MAX < 255, "255 means zeros");
 const _: () = assert!(FRAME_SEALED_MAX < 1 << 24, "frame lengths are u24");
 const _: () = assert!(PACK_LEN_TARGET as u64 * 2 < PACK_LEN_MAX);

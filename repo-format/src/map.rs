@@ -55,14 +55,12 @@ impl Map {
         let within = |extent: &Extent| match extent.fill {
             Fill::Zeros => true,
             Fill::Chunk { index, offset } => chunks.get(usize::from(index)).is_some_and(|chunk| {
-                offset
-                    .checked_add(extent.len)
-                    .is_some_and(|end| end <= chunk.len)
+                offset.checked_add(extent.len).is_some_and(|end| end <= chunk.len)
             }),
         };
         let total: u64 = extents.iter().map(|extent| u64::from(extent.len)).sum();
         let fills = total == SEGMENT_LEN as u64 && extents.iter().all(|extent| extent.len > 0);
-        match fills && chunks.iter().all(sound) && extents.iter().all(within) {
+        match fills && !chunks.is_empty() && chunks.iter().all(sound) && extents.iter().all(within) {
             true => Ok(Self { chunks, extents }),
             false => Err(FormatError::Invalid { what: "map" }),
         }
@@ -84,9 +82,7 @@ impl Map {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(8 + 20 * self.chunks.len() + 8 * self.extents.len());
-        w.u16(self.chunks.len() as u16)
-            .u16(self.extents.len() as u16)
-            .u32(0);
+        w.u16(self.chunks.len() as u16).u16(self.extents.len() as u16).u32(0);
         for chunk in &self.chunks {
             w.bytes(chunk.id.as_bytes()).u24(chunk.len).u8(0);
         }
@@ -128,9 +124,7 @@ fn parse_extent(r: &mut Reader<'_>) -> Result<Extent, FormatError> {
     let fill = match (source, offset) {
         (ZEROS, 0) => Fill::Zeros,
         (ZEROS, _) => {
-            return Err(FormatError::Invalid {
-                what: "extent of zeros",
-            });
+            return Err(FormatError::Invalid { what: "extent of zeros" });
         }
         (index, offset) => Fill::Chunk { index, offset },
     };
@@ -140,10 +134,6 @@ fn parse_extent(r: &mut Reader<'_>) -> Result<Extent, FormatError> {
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), FormatError> {
     match found <= limit {
         true => Ok(()),
-        false => Err(FormatError::Limit {
-            what,
-            claimed: found as u64,
-            limit: limit as u64,
-        }),
+        false => Err(FormatError::Limit { what, claimed: found as u64, limit: limit as u64 }),
     }
 }

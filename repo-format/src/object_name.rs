@@ -34,10 +34,7 @@ impl<'b, C> minicbor::Decode<'b, C> for IndexName {
         let bytes: &[u8; 36] = d.bytes()?.try_into().map_err(|_| refuse())?;
         let (owner, hash) = bytes.split_first_chunk::<16>().ok_or_else(refuse)?;
         let hash: [u8; 20] = hash.try_into().map_err(|_| refuse())?;
-        Ok(Self {
-            owner: SnapshotId::from_bytes(*owner),
-            hash: IndexHash::from_bytes(hash),
-        })
+        Ok(Self { owner: SnapshotId::from_bytes(*owner), hash: IndexHash::from_bytes(hash) })
     }
 }
 
@@ -143,22 +140,17 @@ impl ObjectName {
     pub fn parse(path: &str) -> Option<Self> {
         let mut parts = path.split('/');
         let name = match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
-            ("roots", copy, Some("config"), Some(number)) => Self::Config {
-                copy: root(copy)?,
-                number: count(number)?,
-            },
-            ("roots", copy, Some("keys"), Some(id)) => Self::KeySlot {
-                copy: root(copy)?,
-                id: SlotId::parse_hex(id).ok()?,
-            },
+            ("roots", copy, Some("config"), Some(number)) => {
+                Self::Config { copy: root(copy)?, number: count(number)? }
+            }
+            ("roots", copy, Some("keys"), Some(id)) => {
+                Self::KeySlot { copy: root(copy)?, id: SlotId::parse_hex(id).ok()? }
+            }
             ("packs", _, Some(id), None) => Self::Pack(PackId::parse_hex(id).ok()?),
             ("index", name, None, None) => {
                 let (owner, hash) = name.split_once('-')?;
                 let owner = SnapshotId::parse_hex(owner).ok()?;
-                Self::Index(IndexName {
-                    owner,
-                    hash: IndexHash::parse_hex(hash).ok()?,
-                })
+                Self::Index(IndexName { owner, hash: IndexHash::parse_hex(hash).ok()? })
             }
             ("snapshots", name, None, None) => match name.strip_suffix(".void") {
                 Some(id) => Self::Marker(SnapshotId::parse_hex(id).ok()?),
@@ -190,15 +182,9 @@ mod tests {
         let id = SnapshotId::from_bytes([0xab; 16]);
         let names = [
             ObjectName::Config { copy: 2, number: 0 },
-            ObjectName::KeySlot {
-                copy: 3,
-                id: SlotId::from_bytes([1; 16]),
-            },
+            ObjectName::KeySlot { copy: 3, id: SlotId::from_bytes([1; 16]) },
             ObjectName::Pack(PackId::from_bytes([0xcd; 32])),
-            ObjectName::Index(IndexName {
-                owner: id,
-                hash: IndexHash::from_bytes([9; 20]),
-            }),
+            ObjectName::Index(IndexName { owner: id, hash: IndexHash::from_bytes([9; 20]) }),
             ObjectName::Snapshot(id),
             ObjectName::Marker(id),
             ObjectName::Session(id),
@@ -214,15 +200,9 @@ mod tests {
     #[test]
     fn s3_other_files_are_no_objects() {
         let pack = format!("packs/00/{}", "cd".repeat(32));
-        for path in [
-            "",
-            "tmp/x",
-            "state/007",
-            "state/-1",
-            "roots/4/config/0",
-            "snapshots/xyz",
-            &pack,
-        ] {
+        for path in
+            ["", "tmp/x", "state/007", "state/-1", "roots/4/config/0", "snapshots/xyz", &pack]
+        {
             assert_eq!(ObjectName::parse(path), None, "{path}");
         }
     }

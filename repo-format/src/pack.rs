@@ -47,9 +47,7 @@ impl EntryKind {
             2 => Ok(Self::Node),
             3 => Ok(Self::Disk),
             4 => Ok(Self::Snapshot),
-            _ => Err(FormatError::Invalid {
-                what: "kind of an entry",
-            }),
+            _ => Err(FormatError::Invalid { what: "kind of an entry" }),
         }
     }
 }
@@ -149,24 +147,14 @@ impl PackBuilder {
     #[must_use]
     pub fn new(keys: &Keys, kind: Kind, seed: &Secret) -> Self {
         let (header, key) = keys.seal_header(kind, seed);
-        let contents_key = keys
-            .contents_key(&header)
-            .expect("made with the current epoch");
+        let contents_key = keys.contents_key(&header).expect("made with the current epoch");
         let bytes = header.encode().to_vec();
         let entries = match kind {
             Kind::DataPack => Entries::Chunks(Vec::new()),
             _ => Entries::Catalog(Vec::new()),
         };
-        let contents = Contents {
-            frames: Vec::new(),
-            entries,
-        };
-        Self {
-            sealer: Sealer::new(&key, &bytes),
-            contents_key,
-            bytes,
-            contents,
-        }
+        let contents = Contents { frames: Vec::new(), entries };
+        Self { sealer: Sealer::new(&key, &bytes), contents_key, bytes, contents }
     }
 
     /// Seals a frame of chunks: ids and lengths of what it holds, one behind the other.
@@ -177,14 +165,7 @@ impl PackBuilder {
         };
         let mut offset = 0;
         for &(id, len) in chunks {
-            entries.push(ChunkEntry {
-                id,
-                place: Place {
-                    frame: number,
-                    offset,
-                    len,
-                },
-            });
+            entries.push(ChunkEntry { id, place: Place { frame: number, offset, len } });
             offset += len;
         }
         assert_eq!(offset, frame.plain_len, "entries fill their frame");
@@ -198,11 +179,7 @@ impl PackBuilder {
         };
         let mut offset = 0;
         for &(id, kind, len) in list {
-            let place = Place {
-                frame: number,
-                offset,
-                len,
-            };
+            let place = Place { frame: number, offset, len };
             entries.push(CatalogEntry { id, kind, place });
             offset += len;
         }
@@ -236,42 +213,24 @@ impl PackBuilder {
             for plain_len in self.padding() {
                 let stored = vec![0; plain_len];
                 let plain_len = plain_len as u32;
-                self.append(&StoredFrame {
-                    codec: Codec::Padding,
-                    plain_len,
-                    stored,
-                });
+                self.append(&StoredFrame { codec: Codec::Padding, plain_len, stored });
             }
         }
         let offset = self.bytes.len();
         let sealer = Sealer::new(&self.contents_key, &self.bytes[..SEALED_HEADER_LEN]);
         let mut bytes = std::mem::take(&mut self.bytes);
-        sealer.seal_into(
-            CONTENTS_NUMBER,
-            &encode_contents(&self.contents),
-            &mut bytes,
-        );
+        sealer.seal_into(CONTENTS_NUMBER, &encode_contents(&self.contents), &mut bytes);
         let mut w = Writer::with_capacity(TRAILER_LEN);
-        w.bytes(&commitment(&self.contents_key))
-            .length(offset)
-            .length(bytes.len() - offset);
+        w.bytes(&commitment(&self.contents_key)).length(offset).length(bytes.len() - offset);
         w.zeros(16).bytes(&TRAILER_MAGIC);
         bytes.extend_from_slice(&w.finish());
-        Pack {
-            id: PackId::of(&bytes),
-            bytes,
-            contents: self.contents,
-        }
+        Pack { id: PackId::of(&bytes), bytes, contents: self.contents }
     }
 
     fn append(&mut self, frame: &StoredFrame) -> u16 {
         let number = self.contents.frames.len();
-        assert!(
-            number < PACK_FRAMES_MAX,
-            "is_full is asked before each frame"
-        );
-        self.sealer
-            .seal_into(number as u32, &frame.stored, &mut self.bytes);
+        assert!(number < PACK_FRAMES_MAX, "is_full is asked before each frame");
+        self.sealer.seal_into(number as u32, &frame.stored, &mut self.bytes);
         self.contents.frames.push(FrameInfo {
             sealed_len: (frame.stored.len() + SEAL_OVERHEAD) as u32,
             plain_len: frame.plain_len,
@@ -296,12 +255,9 @@ impl PackBuilder {
             let text = gap - frames * SEAL_OVERHEAD;
             (text <= frames * FRAME_PLAIN_MAX).then_some((frames, text))
         };
-        let (frames, text) = (1..64)
-            .find_map(fits)
-            .expect("padding is at most 3.2 % of a pack above 64 KiB");
-        (0..frames)
-            .map(|i| text / frames + usize::from(i < text % frames))
-            .collect()
+        let (frames, text) =
+            (1..64).find_map(fits).expect("padding is at most 3.2 % of a pack above 64 KiB");
+        (0..frames).map(|i| text / frames + usize::from(i < text % frames)).collect()
     }
 }
 
@@ -330,14 +286,8 @@ impl Trailer {
             && contents_offset as usize >= SEALED_HEADER_LEN
             && contents_len as usize <= CONTENTS_PLAIN_MAX + SEAL_OVERHEAD;
         match sound {
-            true => Ok(Self {
-                commitment,
-                contents_offset,
-                contents_len,
-            }),
-            false => Err(FormatError::Invalid {
-                what: "pack trailer",
-            }),
+            true => Ok(Self { commitment, contents_offset, contents_len }),
+            false => Err(FormatError::Invalid { what: "pack trailer" }),
         }
     }
 
@@ -351,9 +301,7 @@ impl Trailer {
         let parsed = SealedHeader::parse(header)?;
         let key = keys.contents_key(&parsed)?;
         if commitment(&key) != self.commitment || parsed.repository != keys.repository() {
-            return Err(FormatError::Seal {
-                what: "pack contents",
-            });
+            return Err(FormatError::Seal { what: "pack contents" });
         }
         let header = &header[..SEALED_HEADER_LEN];
         let text = Sealer::new(&key, header).open("pack contents", CONTENTS_NUMBER, sealed)?;
@@ -361,9 +309,7 @@ impl Trailer {
         let frames_end = frame_offset(&contents.frames, u16::MAX);
         match frames_end == u64::from(self.contents_offset) {
             true => Ok(contents),
-            false => Err(FormatError::Invalid {
-                what: "frames of a pack",
-            }),
+            false => Err(FormatError::Invalid { what: "frames of a pack" }),
         }
     }
 }
@@ -379,9 +325,7 @@ fn contents_len(frames: usize, entries: &Entries) -> usize {
 
 fn encode_contents(contents: &Contents) -> Vec<u8> {
     let mut w = Writer::default();
-    w.length(contents.frames.len())
-        .length(contents.entries.len())
-        .zeros(8);
+    w.length(contents.frames.len()).length(contents.entries.len()).zeros(8);
     for frame in &contents.frames {
         frame.write(&mut w);
     }
@@ -413,23 +357,15 @@ fn parse_contents(kind: Kind, text: &[u8]) -> Result<Contents, FormatError> {
     let frame_count = r.length("frames of a pack", PACK_FRAMES_MAX)?;
     let entry_count = r.length("entries of a pack", PACK_ENTRIES_MAX)?;
     r.zeros(8)?;
-    let frames: Vec<_> = (0..frame_count)
-        .map(|_| FrameInfo::read(&mut r))
-        .collect::<Result<_, _>>()?;
+    let frames: Vec<_> =
+        (0..frame_count).map(|_| FrameInfo::read(&mut r)).collect::<Result<_, _>>()?;
     let entries = match kind {
         Kind::DataPack => {
             let chunk = |_| {
                 let id = ChunkId::from_bytes(r.array()?);
-                Ok(ChunkEntry {
-                    id,
-                    place: read_place(&mut r, &frames)?,
-                })
+                Ok(ChunkEntry { id, place: read_place(&mut r, &frames)? })
             };
-            Entries::Chunks(
-                (0..entry_count)
-                    .map(chunk)
-                    .collect::<Result<_, FormatError>>()?,
-            )
+            Entries::Chunks((0..entry_count).map(chunk).collect::<Result<_, FormatError>>()?)
         }
         _ => {
             let entry = |_| {
@@ -439,25 +375,20 @@ fn parse_contents(kind: Kind, text: &[u8]) -> Result<Contents, FormatError> {
                 r.zeros(2)?;
                 Ok(CatalogEntry { id, kind, place })
             };
-            Entries::Catalog(
-                (0..entry_count)
-                    .map(entry)
-                    .collect::<Result<_, FormatError>>()?,
-            )
+            Entries::Catalog((0..entry_count).map(entry).collect::<Result<_, FormatError>>()?)
         }
     };
     let rest = r.rest().len();
+    if padded_len(text.len() - rest) != text.len() {
+        return Err(FormatError::Invalid { what: "padding" });
+    }
     r.zeros(rest)?;
     Ok(Contents { frames, entries })
 }
 
 /// Reads a place and checks that it lies within its frame; shared with the index.
 pub(crate) fn read_place(r: &mut Reader<'_>, frames: &[FrameInfo]) -> Result<Place, FormatError> {
-    let place = Place {
-        frame: r.u16()?,
-        offset: r.u24()?,
-        len: r.u24()?,
-    };
+    let place = Place { frame: r.u16()?, offset: r.u24()?, len: r.u24()? };
     check_place(&place, frames)?;
     Ok(place)
 }
@@ -471,8 +402,6 @@ pub(crate) fn check_place(place: &Place, frames: &[FrameInfo]) -> Result<(), For
     });
     match within {
         true => Ok(()),
-        false => Err(FormatError::Invalid {
-            what: "place of an entry",
-        }),
+        false => Err(FormatError::Invalid { what: "place of an entry" }),
     }
 }

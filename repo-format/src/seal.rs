@@ -35,9 +35,7 @@ impl Sealer {
     /// Appends `tail || ciphertext || tag` of `text` to `out` (SPEC 5.1).
     pub fn seal_into(&self, number: u32, text: &[u8], out: &mut Vec<u8>) {
         let hash = blake3::keyed_hash(self.nonce_key.expose(), text);
-        let tail: [u8; TAIL_LEN] = hash.as_bytes()[..TAIL_LEN]
-            .try_into()
-            .expect("8 of 32 bytes");
+        let tail: [u8; TAIL_LEN] = hash.as_bytes()[..TAIL_LEN].try_into().expect("8 of 32 bytes");
         out.reserve(text.len() + SEAL_OVERHEAD);
         out.extend_from_slice(&tail);
         let start = out.len();
@@ -71,10 +69,7 @@ impl Sealer {
         let mut r = Reader::new(what, sealed);
         let tail: [u8; TAIL_LEN] = r.array()?;
         let Some((ciphertext, tag)) = r.rest().split_last_chunk::<TAG_LEN>() else {
-            return Err(FormatError::Truncated {
-                what,
-                found: sealed.len(),
-            });
+            return Err(FormatError::Truncated { what, found: sealed.len() });
         };
         let mut text = ciphertext.to_vec();
         self.cipher
@@ -124,10 +119,7 @@ pub fn open_object(
     object: &[u8],
 ) -> Result<Vec<u8>, FormatError> {
     let Some((header, body)) = object.split_at_checked(SEALED_HEADER_LEN) else {
-        return Err(FormatError::Truncated {
-            what,
-            found: object.len(),
-        });
+        return Err(FormatError::Truncated { what, found: object.len() });
     };
     let parsed = SealedHeader::parse_as(header, kind, keys.repository())?;
     let sealer = Sealer::new(&keys.open_header(&parsed)?, header);
@@ -157,11 +149,7 @@ pub fn open_catalog(
 ) -> Result<Vec<u8>, FormatError> {
     if object.len() as u64 > CATALOG_LEN_MAX {
         let (claimed, limit) = (object.len() as u64, CATALOG_LEN_MAX);
-        return Err(FormatError::Limit {
-            what,
-            claimed,
-            limit,
-        });
+        return Err(FormatError::Limit { what, claimed, limit });
     }
     let text = open_object(keys, kind, what, strip_final_hash(what, object)?)?;
     let mut r = Reader::new(what, &text);

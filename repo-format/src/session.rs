@@ -42,9 +42,6 @@ impl SessionRecord {
 
     /// Opens an object.
     pub fn open(keys: &Keys, object: &[u8]) -> Result<Self, FormatError> {
-        cbor::decode(
-            "session",
-            &open_catalog(keys, Kind::Session, "session", object)?,
-        )
+        cbor::decode("session", &open_catalog(keys, Kind::Session, "session", object)?)
     }
 }

@@ -29,23 +29,11 @@ pub struct KdfCost {
 
 impl KdfCost {
     /// 64 MiB, 3 passes, 4 lanes (RFC 9106, second choice): some tenths of a second.
-    pub const DEFAULT: Self = Self {
-        memory_kib: 64 << 10,
-        passes: 3,
-        lanes: 4,
-    };
+    pub const DEFAULT: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
     /// 1 GiB, 3 passes, 4 lanes: some seconds.
-    pub const STRONG: Self = Self {
-        memory_kib: 1 << 20,
-        passes: 3,
-        lanes: 4,
-    };
+    pub const STRONG: Self = Self { memory_kib: 1 << 20, passes: 3, lanes: 4 };
     /// The cheapest that is accepted, for tests.
-    pub const CHEAPEST: Self = Self {
-        memory_kib: MEMORY_KIB_MIN,
-        passes: 1,
-        lanes: 1,
-    };
+    pub const CHEAPEST: Self = Self { memory_kib: MEMORY_KIB_MIN, passes: 1, lanes: 1 };
 
     /// Checks the bounds: 8 MiB to 2 GiB, 1 to 16 passes, 1 to 16 lanes.
     pub fn new(memory_kib: u32, passes: u8, lanes: u8) -> Result<Self, FormatError> {
@@ -53,14 +41,8 @@ impl KdfCost {
             && (1..=16).contains(&passes)
             && (1..=16).contains(&lanes);
         match fits {
-            true => Ok(Self {
-                memory_kib,
-                passes,
-                lanes,
-            }),
-            false => Err(FormatError::Invalid {
-                what: "cost of the key derivation",
-            }),
+            true => Ok(Self { memory_kib, passes, lanes }),
+            false => Err(FormatError::Invalid { what: "cost of the key derivation" }),
         }
     }
 }
@@ -120,17 +102,9 @@ pub fn encode(bundle: &Bundle, password: &[u8], parts: &SlotParts<'_>) -> Vec<u8
     let wrap = wrap_key(password, &parts.salt, parts.cost);
     let keys = &bundle.keys;
     let mut w = Writer::default();
-    write_clear(
-        &mut w,
-        Kind::KeySlot,
-        keys.current().number,
-        keys.repository(),
-    );
+    write_clear(&mut w, Kind::KeySlot, keys.current().number, keys.repository());
     w.bytes(parts.id.as_bytes()).u8(ARGON2ID);
-    w.u8(parts.cost.passes)
-        .u8(parts.cost.lanes)
-        .u8(0)
-        .u32(parts.cost.memory_kib);
+    w.u8(parts.cost.passes).u8(parts.cost.lanes).u8(0).u32(parts.cost.memory_kib);
     w.bytes(&parts.salt).bytes(&commitment(&wrap));
     let mut object = w.finish();
     assert_eq!(object.len(), FIXED_LEN);
@@ -141,10 +115,7 @@ pub fn encode(bundle: &Bundle, password: &[u8], parts: &SlotParts<'_>) -> Vec<u8
     let info = cbor::encode(&InfoText::from(parts.info));
     let info = Sealer::new(&info_key, &object).seal(1, &info);
     let mut w = Writer::default();
-    w.length(sealed.len())
-        .bytes(&sealed)
-        .length(info.len())
-        .bytes(&info);
+    w.length(sealed.len()).bytes(&sealed).length(info.len()).bytes(&info);
     object.extend_from_slice(&w.finish());
     with_final_hash(object)
 }
@@ -157,9 +128,7 @@ impl Slot {
         let (epoch, repository) = read_clear(&mut r, Kind::KeySlot)?;
         let id = SlotId::from_bytes(r.array()?);
         if r.u8()? != ARGON2ID {
-            return Err(FormatError::Invalid {
-                what: "key derivation",
-            });
+            return Err(FormatError::Invalid { what: "key derivation" });
         }
         let (passes, lanes) = (r.u8()?, r.u8()?);
         r.zeros(1)?;
@@ -171,17 +140,7 @@ impl Slot {
         let info = r.bytes(len)?.to_vec();
         r.end()?;
         let fixed = body[..FIXED_LEN].to_vec();
-        Ok(Self {
-            id,
-            repository,
-            epoch,
-            cost,
-            salt,
-            commitment,
-            fixed,
-            bundle,
-            info,
-        })
+        Ok(Self { id, repository, epoch, cost, salt, commitment, fixed, bundle, info })
     }
 
     /// The bundle, if this is the slot's password; `None` if it is another slot's or wrong.
@@ -192,9 +151,7 @@ impl Slot {
         }
         let text = Sealer::new(&wrap, &self.fixed).open("key slot", 0, &self.bundle)?;
         let text = Zeroizing::new(text);
-        cbor::decode::<BundleText>("key bundle", &text)?
-            .into_bundle(self.repository)
-            .map(Some)
+        cbor::decode::<BundleText>("key bundle", &text)?.into_bundle(self.repository).map(Some)
     }
 
     /// What `key list` shows.
@@ -202,22 +159,14 @@ impl Slot {
         let key = info_key(keys, keys.epoch(self.epoch)?, self.id, &self.salt);
         let text = Sealer::new(&key, &self.fixed).open("key slot info", 1, &self.info)?;
         let text: InfoText = cbor::decode("key slot info", &text)?;
-        Ok(SlotInfo {
-            role: parse_role(text.role)?,
-            label: text.label,
-            created: text.created,
-        })
+        Ok(SlotInfo { role: parse_role(text.role)?, label: text.label, created: text.created })
     }
 }
 
 fn wrap_key(password: &[u8], salt: &[u8; 16], cost: KdfCost) -> Secret {
-    let params = Params::new(
-        cost.memory_kib,
-        u32::from(cost.passes),
-        u32::from(cost.lanes),
-        Some(32),
-    )
-    .expect("KdfCost has checked the bounds");
+    let params =
+        Params::new(cost.memory_kib, u32::from(cost.passes), u32::from(cost.lanes), Some(32))
+            .expect("KdfCost has checked the bounds");
     let mut output = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(password, salt, output.as_mut_slice())
@@ -287,11 +236,7 @@ struct InfoText {
 impl From<&SlotInfo> for InfoText {
     fn from(info: &SlotInfo) -> Self {
         let (label, created) = (info.label.clone(), info.created);
-        Self {
-            role: role_number(info.role),
-            label,
-            created,
-        }
+        Self { role: role_number(info.role), label, created }
     }
 }
 
@@ -326,9 +271,7 @@ impl BundleText {
             Role::Backup => holds_none,
         };
         if !agrees {
-            return Err(FormatError::Invalid {
-                what: "role of the key bundle",
-            });
+            return Err(FormatError::Invalid { what: "role of the key bundle" });
         }
         let epoch = |epoch: EpochText| Epoch {
             number: epoch.number,
@@ -339,10 +282,6 @@ impl BundleText {
         let identity = Secret::from_bytes(self.identity.into());
         let epochs = self.epochs.into_iter().map(epoch).collect();
         let keys = Keys::new(repository, identity, epochs)?;
-        Ok(Bundle {
-            role,
-            keys,
-            signing_seed: Secret::from_bytes(self.signing_seed.into()),
-        })
+        Ok(Bundle { role, keys, signing_seed: Secret::from_bytes(self.signing_seed.into()) })
     }
 }

@@ -179,23 +179,27 @@ impl Snapshot {
     /// Reads the CBOR and checks the limits.
     pub fn parse(cbor: &[u8]) -> Result<Self, FormatError> {
         let snapshot: Self = cbor::decode("snapshot", cbor)?;
+        let Snapshot { origin, disks, .. } = &snapshot;
         let texts = [
             &snapshot.run_name,
             &snapshot.host,
             &snapshot.program,
-            &snapshot.origin.path,
+            &origin.container,
+            &origin.compression,
+            &origin.path,
         ];
+        let optional = [&origin.vm_uuid, &origin.vm_name, &origin.host_name];
         let short = texts
             .into_iter()
+            .chain(optional.into_iter().flatten())
+            .chain(disks.iter().flat_map(|disk| [&disk.name, &disk.key]))
             .chain(&snapshot.tags)
             .all(|text| text.len() <= TEXT_MAX);
         let sound = short
+            && snapshot.tags.is_sorted_by(|a, b| a < b)
             && snapshot.disks.len() <= DISKS_MAX
             && snapshot.tags.len() <= TAGS_MAX
-            && snapshot
-                .disks
-                .iter()
-                .all(|disk| disk.size_bytes <= DISK_SIZE_MAX);
+            && snapshot.disks.iter().all(|disk| disk.size_bytes <= DISK_SIZE_MAX);
         match sound {
             true => Ok(snapshot),
             false => Err(FormatError::Invalid { what: "snapshot" }),
@@ -214,9 +218,7 @@ impl Snapshot {
         let snapshot = Self::parse(&cbor)?;
         match snapshot.id == id {
             true => Ok(snapshot),
-            false => Err(FormatError::Invalid {
-                what: "id of the snapshot",
-            }),
+            false => Err(FormatError::Invalid { what: "id of the snapshot" }),
         }
     }
 }

@@ -94,9 +94,7 @@ impl State {
             cbor::decode("state", &open_catalog(keys, Kind::State, "state", object)?)?;
         match state.number == number {
             true => Ok(state),
-            false => Err(FormatError::Invalid {
-                what: "number of the state",
-            }),
+            false => Err(FormatError::Invalid { what: "number of the state" }),
         }
     }
 }

@@ -14,20 +14,13 @@ impl<'a> Reader<'a> {
     /// Reads `bytes`, which are `what` in error messages.
     #[must_use]
     pub const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
-        Self {
-            what,
-            rest: bytes,
-            len: bytes.len(),
-        }
+        Self { what, rest: bytes, len: bytes.len() }
     }
 
     /// The next `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
         let Some((head, rest)) = self.rest.split_at_checked(len) else {
-            return Err(FormatError::Truncated {
-                what: self.what,
-                found: self.len,
-            });
+            return Err(FormatError::Truncated { what: self.what, found: self.len });
         };
         self.rest = rest;
         Ok(head)
@@ -72,11 +65,7 @@ impl<'a> Reader<'a> {
         let found = usize::try_from(claimed).unwrap_or(usize::MAX);
         if found > limit {
             let (claimed, limit) = (u64::from(claimed), limit as u64);
-            return Err(FormatError::Limit {
-                what: field,
-                claimed,
-                limit,
-            });
+            return Err(FormatError::Limit { what: field, claimed, limit });
         }
         Ok(found)
     }
@@ -115,9 +104,7 @@ impl Writer {
     /// An empty writer with room for `capacity` bytes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(capacity),
-        }
+        Self { bytes: Vec::with_capacity(capacity) }
     }
 
     /// Appends bytes as they are.
@@ -193,10 +180,7 @@ pub fn with_final_hash(mut object: Vec<u8>) -> Vec<u8> {
 /// Checks the final hash of `object` and returns what stands before it (SPEC 3).
 pub fn strip_final_hash<'a>(what: &'static str, object: &'a [u8]) -> Result<&'a [u8], FormatError> {
     let Some((body, hash)) = object.split_last_chunk::<32>() else {
-        return Err(FormatError::Truncated {
-            what,
-            found: object.len(),
-        });
+        return Err(FormatError::Truncated { what, found: object.len() });
     };
     match blake3::hash(body) == blake3::Hash::from_bytes(*hash) {
         true => Ok(body),

@@ -1,0 +1,91 @@
+//! A sorted region with its fences: finds all records of a key with at most one read, nearly always.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use super::block::{BLOCK, BlockFile, Blocks, CacheDamaged, Region, Tag};
+use super::fence::Fences;
+use super::record::key_of;
+
+/// Records of `W` bytes, sorted by key.
+pub struct Table<const W: usize> {
+    region: Region<W>,
+    fences: Fences<W>,
+}
+
+impl<const W: usize> Table<W> {
+    /// A region that was written sorted, and its fences.
+    pub const fn new(region: Region<W>, fences: Fences<W>) -> Self {
+        Self { region, fences }
+    }
+
+    /// Where its records stand.
+    pub const fn region(&self) -> &Region<W> {
+        &self.region
+    }
+
+    /// Its fences.
+    pub const fn fences(&self) -> &Fences<W> {
+        &self.fences
+    }
+
+    /// Shows the records of `key`, until told to stop.
+    pub fn find<B>(
+        &self,
+        blocks: &Blocks,
+        key: &[u8],
+        mut visit: impl FnMut(&[u8; W]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, CacheDamaged> {
+        for number in self.fences.candidates(key) {
+            let mut block = [0; BLOCK];
+            let records = blocks.read(&self.region, number, &mut block)?;
+            let start = records.partition_point(|record| key_of(record) < key);
+            let same = records[start..].iter();
+            for record in same.take_while(|record| key_of(record) == key) {
+                if let ControlFlow::Break(found) = visit(record) {
+                    return Ok(ControlFlow::Break(found));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Why a layer could not be built: one of its sources, or the place where it was to go.
+#[derive(Debug)]
+pub enum BuildError {
+    /// A layer that it was to be merged from.
+    Damaged(CacheDamaged),
+    /// Writing failed.
+    Write(io::Error),
+}
+
+impl From<CacheDamaged> for BuildError {
+    fn from(damaged: CacheDamaged) -> Self {
+        Self::Damaged(damaged)
+    }
+}
+
+impl From<io::Error> for BuildError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+/// Appends a table of `records`, which are sorted and at most `count`, to a file of blocks.
+pub fn write<const W: usize>(
+    file: BlockFile,
+    tag: Tag,
+    count: u64,
+    records: impl Iterator<Item = Result<[u8; W], CacheDamaged>>,
+) -> Result<(BlockFile, Table<W>), BuildError> {
+    let mut fences = Fences::with_capacity(count);
+    let mut region = file.begin(tag);
+    for record in records {
+        let record = record?;
+        fences.push(&record);
+        region.push(&record)?;
+    }
+    let (file, region) = region.finish()?;
+    Ok((file, Table::new(region, fences)))
+}

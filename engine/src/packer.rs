@@ -1,0 +1,372 @@
+//! The write side: new chunks and entries become frames, packs, and index objects, in that order.
+//!
+//! ```text
+//! chunk -> frame (1 MiB) -> [compress] -> seal -> pack (64 MiB) -> [store] -> named in an index object
+//! ```
+//!
+//! What stands in brackets runs on worker threads; everything else, and so every decision, on the caller's.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use repo_format::frame::{Compression, Compressor, StoredFrame};
+use repo_format::header::Kind;
+use repo_format::id::{ChunkId, PackId};
+use repo_format::index::{ChunkRecord, IndexObject, IndexedPack, Records, SegmentRecord};
+use repo_format::limits::FRAME_PLAIN_MAX;
+use repo_format::pack::{
+    CatalogEntry, ChunkEntry, Close, Contents, Entries, EntryKind, Pack, PackBuilder,
+};
+
+use crate::hints::Hint;
+use crate::observer::{Event, Observer};
+use crate::parallel::{Ordered, Workers};
+use crate::repository::Repository;
+use crate::session::{Session, SessionError, StoredPack};
+use crate::surroundings::random_secret;
+
+/// Data packs between two index objects (rule 5).
+///
+/// One less than the rule allows: one more may be on its way when a kill comes.
+const PUBLISH_EVERY_PACKS: usize = 7;
+/// Seconds between two index objects (rule 5).
+const PUBLISH_EVERY_SECS: u64 = 300;
+/// Bytes of a frame of catalog entries: smaller than a frame of chunks, since maps are read one by one too.
+const CATALOG_FRAME_LEN: usize = 128 << 10;
+/// Packs that may be on their way to storage while the next one fills.
+const UPLOADS: usize = 1;
+
+/// What a frame holds, in order.
+#[derive(Debug)]
+enum FrameList {
+    Chunks(Vec<(ChunkId, u32)>),
+    Catalog(Vec<([u8; 32], EntryKind, u32)>),
+}
+
+/// A pack that is on storage, and what it holds.
+struct Uploaded {
+    stored: StoredPack,
+    kind: Kind,
+    len: u32,
+    contents: Contents,
+}
+
+type UploadResult = Result<Uploaded, SessionError>;
+
+/// Fills packs of one kind.
+struct Line<'w> {
+    frame_len: usize,
+    plain: Vec<u8>,
+    list: FrameList,
+    compressing: Ordered<'w, (StoredFrame, FrameList)>,
+    pack: Option<PackBuilder>,
+}
+
+/// What was stored, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Of new chunks before compression.
+    pub new_bytes: u64,
+    /// Of packs and index objects.
+    pub stored_bytes: u64,
+}
+
+/// Packs for one session.
+pub struct Packer<'r, 'w> {
+    repository: &'r Repository,
+    session: &'w Session<'r>,
+    observer: &'w dyn Observer,
+    compression: Compression,
+    data: Line<'w>,
+    catalog: Line<'w>,
+    uploading: Ordered<'w, UploadResult>,
+    unpublished: Vec<Uploaded>,
+    repeated: BTreeMap<PackId, (IndexedPack, Vec<ChunkEntry>)>,
+    published_at: u64,
+    fresh_chunks: HashSet<ChunkId>,
+    fresh_entries: HashSet<(EntryKind, [u8; 32])>,
+    stored: Stored,
+}
+
+/// The threads that a packer uses.
+#[derive(Clone, Copy)]
+pub struct Threads<'w> {
+    /// For hashing, cutting and compressing.
+    pub workers: &'w Workers,
+    /// For waiting on storage.
+    pub uploaders: &'w Workers,
+}
+
+impl<'r, 'w> Packer<'r, 'w> {
+    /// A packer for `session`.
+    pub fn new(
+        repository: &'r Repository,
+        session: &'w Session<'r>,
+        threads: Threads<'w>,
+        compression: Compression,
+        observer: &'w dyn Observer,
+    ) -> Self {
+        let line = |frame_len, list| Line {
+            frame_len,
+            plain: Vec::with_capacity(frame_len),
+            list,
+            compressing: threads.workers.ordered(2 * threads.workers.count()),
+            pack: None,
+        };
+        Self {
+            repository,
+            session,
+            observer,
+            compression,
+            data: line(FRAME_PLAIN_MAX, FrameList::Chunks(Vec::new())),
+            catalog: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
+            uploading: threads.uploaders.ordered(UPLOADS),
+            unpublished: Vec::new(),
+            repeated: BTreeMap::new(),
+            published_at: repository.surroundings().now(),
+            fresh_chunks: HashSet::new(),
+            fresh_entries: HashSet::new(),
+            stored: Stored::default(),
+        }
+    }
+
+    /// Whether this session has stored the chunk, or will.
+    #[must_use]
+    pub fn has_chunk(&self, id: &ChunkId) -> bool {
+        self.fresh_chunks.contains(id)
+    }
+
+    /// Whether this session has stored the entry, or will.
+    #[must_use]
+    pub fn has_entry(&self, kind: EntryKind, id: &[u8; 32]) -> bool {
+        self.fresh_entries.contains(&(kind, *id))
+    }
+
+    /// Takes a chunk that is new.
+    pub fn add_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), SessionError> {
+        if !self.fresh_chunks.insert(id) {
+            return Ok(());
+        }
+        self.stored.new_bytes += bytes.len() as u64;
+        if self.data.plain.len() + bytes.len() > self.data.frame_len {
+            self.close_frame(Kind::DataPack)?;
+        }
+        self.data.plain.extend_from_slice(bytes);
+        if let FrameList::Chunks(list) = &mut self.data.list {
+            list.push((id, bytes.len() as u32));
+        }
+        Ok(())
+    }
+
+    /// Takes a map, node, disk or copy of a snapshot that is new. At most 1 MiB.
+    pub fn add_entry(
+        &mut self,
+        kind: EntryKind,
+        id: [u8; 32],
+        bytes: &[u8],
+    ) -> Result<(), SessionError> {
+        if !self.fresh_entries.insert((kind, id)) {
+            return Ok(());
+        }
+        if self.catalog.plain.len() + bytes.len() > self.catalog.frame_len {
+            self.close_frame(Kind::MapPack)?;
+        }
+        self.catalog.plain.extend_from_slice(bytes);
+        if let FrameList::Catalog(list) = &mut self.catalog.list {
+            list.push((id, kind, bytes.len() as u32));
+        }
+        Ok(())
+    }
+
+    /// Names a chunk that an unfinished session has stored again in this session's index (rule 4d).
+    pub fn repeat_chunk(&mut self, hint: &Hint) {
+        if self.fresh_chunks.insert(hint.chunk.id) {
+            let entry = self.repeated.entry(hint.pack.id);
+            entry.or_insert_with(|| (hint.pack.clone(), Vec::new())).1.push(hint.chunk);
+        }
+    }
+
+    /// Stores what is left and names everything in index objects: all is durable when it returns.
+    pub fn finish(mut self) -> Result<Stored, SessionError> {
+        self.close_packs()?;
+        self.publish()?;
+        Ok(self.stored)
+    }
+
+    /// What was stored so far; packs under way are not in it.
+    #[must_use]
+    pub const fn stored(&self) -> Stored {
+        self.stored
+    }
+
+    fn line(&mut self, kind: Kind) -> &mut Line<'w> {
+        match kind {
+            Kind::DataPack => &mut self.data,
+            _ => &mut self.catalog,
+        }
+    }
+
+    /// Sends the open frame to be compressed, and packs those that are ready.
+    fn close_frame(&mut self, kind: Kind) -> Result<(), SessionError> {
+        let compression = self.compression;
+        let line = self.line(kind);
+        if line.plain.is_empty() {
+            return Ok(());
+        }
+        let plain = std::mem::replace(&mut line.plain, Vec::with_capacity(line.frame_len));
+        let empty = match line.list {
+            FrameList::Chunks(_) => FrameList::Chunks(Vec::new()),
+            FrameList::Catalog(_) => FrameList::Catalog(Vec::new()),
+        };
+        let list = std::mem::replace(&mut line.list, empty);
+        line.compressing.submit(move || (compress(compression, plain), list));
+        while self.line(kind).compressing.is_full() {
+            self.pack_next(kind)?;
+        }
+        Ok(())
+    }
+
+    /// Seals the oldest compressed frame into the open pack; false when there is none.
+    fn pack_next(&mut self, kind: Kind) -> Result<bool, SessionError> {
+        let repository = self.repository;
+        let line = self.line(kind);
+        let Some((frame, list)) = line.compressing.next() else { return Ok(false) };
+        let seed = || random_secret(repository.surroundings());
+        let pack =
+            line.pack.get_or_insert_with(|| PackBuilder::new(repository.keys(), kind, &seed()));
+        match list {
+            FrameList::Chunks(list) => pack.append_chunks(&frame, &list),
+            FrameList::Catalog(list) => pack.append_catalog(&frame, &list),
+        }
+        if pack.is_full() {
+            self.close_pack(kind, Close::Full)?;
+        }
+        Ok(true)
+    }
+
+    /// Sends the open pack to storage, and publishes when enough are there.
+    fn close_pack(&mut self, kind: Kind, close: Close) -> Result<(), SessionError> {
+        self.upload(kind, close)?;
+        self.session.sign_of_life()?;
+        let waiting = self.unpublished.iter().filter(|pack| pack.kind == Kind::DataPack).count();
+        let now = self.repository.surroundings().now();
+        if waiting >= PUBLISH_EVERY_PACKS || now > self.published_at + PUBLISH_EVERY_SECS {
+            self.close_catalog_pack()?;
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn upload(&mut self, kind: Kind, close: Close) -> Result<(), SessionError> {
+        let Some(builder) = self.line(kind).pack.take() else { return Ok(()) };
+        while self.uploading.is_full() {
+            self.await_upload()?;
+        }
+        let storage = Arc::clone(self.repository.storage());
+        self.uploading.submit(move || {
+            let Pack { id, bytes, contents } = builder.finish(close);
+            let stored = Session::store_pack(&*storage, id, &bytes)?;
+            Ok(Uploaded { stored, kind, len: bytes.len() as u32, contents })
+        });
+        Ok(())
+    }
+
+    fn await_upload(&mut self) -> Result<(), SessionError> {
+        if let Some(uploaded) = self.uploading.next() {
+            let uploaded = uploaded?;
+            self.stored.stored_bytes += u64::from(uploaded.len);
+            self.observer.event(Event::Stored { bytes: u64::from(uploaded.len) });
+            self.unpublished.push(uploaded);
+        }
+        Ok(())
+    }
+
+    /// Closes the open map pack, so that an interrupted backup finds its maps again.
+    fn close_catalog_pack(&mut self) -> Result<(), SessionError> {
+        self.close_frame(Kind::MapPack)?;
+        while self.pack_next(Kind::MapPack)? {}
+        self.upload(Kind::MapPack, Close::Padded)?;
+        self.drain_uploads()
+    }
+
+    fn close_packs(&mut self) -> Result<(), SessionError> {
+        for kind in [Kind::DataPack, Kind::MapPack] {
+            self.close_frame(kind)?;
+            while self.pack_next(kind)? {}
+            self.close_pack(kind, Close::Padded)?;
+        }
+        self.drain_uploads()
+    }
+
+    fn drain_uploads(&mut self) -> Result<(), SessionError> {
+        while !self.uploading.is_empty() {
+            self.await_upload()?;
+        }
+        Ok(())
+    }
+
+    /// Names all packs that are on storage, and what is repeated, in index objects.
+    fn publish(&mut self) -> Result<(), SessionError> {
+        let uploaded = std::mem::take(&mut self.unpublished);
+        let indexed = uploaded.into_iter().map(|pack| {
+            let Uploaded { stored, kind, len, contents } = pack;
+            (IndexedPack { id: stored.id(), len, kind, frames: contents.frames }, contents.entries)
+        });
+        let repeated = std::mem::take(&mut self.repeated).into_values();
+        let repeated = repeated.map(|(pack, chunks)| (pack, Entries::Chunks(chunks)));
+        let packs: Vec<_> = indexed.chain(repeated).collect();
+        for object in index_objects(packs) {
+            self.stored.stored_bytes += self.session.publish(object)?;
+        }
+        self.published_at = self.repository.surroundings().now();
+        Ok(())
+    }
+}
+
+/// The index objects that name these packs: one for maps, nodes and disks, one for chunks.
+fn index_objects(packs: Vec<(IndexedPack, Entries)>) -> Vec<IndexObject> {
+    let (mut segments, mut chunks) = (Vec::new(), Vec::new());
+    let (mut map_packs, mut data_packs) = (Vec::new(), Vec::new());
+    for (pack, entries) in packs {
+        match entries {
+            Entries::Chunks(entries) => {
+                let number = data_packs.len() as u32;
+                let record = |e: ChunkEntry| ChunkRecord { id: e.id, pack: number, place: e.place };
+                chunks.extend(entries.into_iter().map(record));
+                data_packs.push(pack);
+            }
+            Entries::Catalog(entries) => {
+                let number = map_packs.len() as u32;
+                let record = |e: CatalogEntry| SegmentRecord {
+                    id: e.id,
+                    kind: e.kind,
+                    pack: number,
+                    place: e.place,
+                };
+                // Copies of snapshots are found through a pack's contents, when listings are lost.
+                let indexed = entries.into_iter().filter(|e| e.kind != EntryKind::Snapshot);
+                segments.extend(indexed.map(record));
+                map_packs.push(pack);
+            }
+        }
+    }
+    let objects = [
+        IndexObject { packs: map_packs, records: Records::Segments(segments) },
+        IndexObject { packs: data_packs, records: Records::Chunks(chunks) },
+    ];
+    objects.into_iter().filter(|object| !object.packs.is_empty()).collect()
+}
+
+fn compress(compression: Compression, plain: Vec<u8>) -> StoredFrame {
+    thread_local! {
+        static COMPRESSOR: std::cell::RefCell<Option<(Compression, Compressor)>> =
+            const { std::cell::RefCell::new(None) };
+    }
+    COMPRESSOR.with_borrow_mut(|kept| {
+        if kept.as_ref().is_none_or(|(level, _)| *level != compression) {
+            *kept = Some((compression, Compressor::new(compression)));
+        }
+        let (_, compressor) = kept.as_mut().expect("it was set just now");
+        compressor.compress(plain)
+    })
+}

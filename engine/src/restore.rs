@@ -1,0 +1,137 @@
+//! Restore: a snapshot becomes disks again, window by window, every byte verified.
+
+use repo_format::disk::Disk;
+use repo_format::id::DiskId;
+use repo_format::snapshot::{DiskRole, Snapshot};
+
+use crate::observer::{Event, Observer};
+use crate::parallel::Workers;
+use crate::reader::{ContentReadError, Reader};
+use crate::source::{Content, ContentError, DiskSink, Role, SEGMENT_LEN, StoredDisk};
+use crate::walk::{Segments, segment_bytes};
+
+/// Segments rebuilt together when they are delivered in order: 128 MiB.
+const WINDOW: usize = 32;
+
+/// A snapshot that can be read.
+pub struct SnapshotContent<'r> {
+    reader: &'r Reader<'r>,
+    workers: &'r Workers,
+    observer: &'r dyn Observer,
+    disks: Vec<StoredDisk>,
+    ids: Vec<DiskId>,
+}
+
+impl<'r> SnapshotContent<'r> {
+    /// The content of `snapshot`.
+    #[must_use]
+    pub fn new(
+        reader: &'r Reader<'r>,
+        workers: &'r Workers,
+        snapshot: &Snapshot,
+        observer: &'r dyn Observer,
+    ) -> Self {
+        let disk = |disk: &repo_format::snapshot::SnapshotDisk| StoredDisk {
+            role: source_role(disk.role),
+            name: disk.name.clone(),
+            key: disk.key.clone(),
+            size_bytes: disk.size_bytes,
+        };
+        let disks = snapshot.disks.iter().map(disk).collect();
+        let ids = snapshot.disks.iter().map(|disk| disk.id).collect();
+        Self { reader, workers, observer, disks, ids }
+    }
+
+    /// The disk's entry, which must say what the snapshot says.
+    fn open_disk(&self, number: usize) -> Result<(DiskId, Disk), ContentReadError> {
+        let id = self.ids[number];
+        let disk = self.reader.disk(id)?;
+        match disk.size_bytes() == self.disks[number].size_bytes {
+            true => Ok((id, disk)),
+            false => Err(ContentReadError::Tree {
+                disk: id,
+                source: repo_format::FormatError::Invalid { what: "size in the snapshot" },
+            }),
+        }
+    }
+
+    /// Sends the segments of a disk, in order.
+    fn read(&self, number: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError> {
+        let (id, disk) = self.open_disk(number).map_err(repository)?;
+        let name = self.disks[number].name.as_str();
+        let size_bytes = disk.size_bytes();
+        self.observer.event(Event::DiskBegins { name, size_bytes: Some(size_bytes) });
+        let mut walk = Segments::of(self.reader, id, &disk).map_err(repository)?;
+        let mut passed = 0;
+        loop {
+            let window = walk.next_window(WINDOW).map_err(repository)?;
+            if window.is_empty() {
+                break;
+            }
+            for (number, bytes) in
+                self.reader.segments(self.workers, &window).map_err(repository)?
+            {
+                let offset = number * SEGMENT_LEN as u64;
+                let len = segment_bytes(number, size_bytes);
+                sink.segment(offset, &bytes[..len]).map_err(ContentError::Output)?;
+                let end = offset + len as u64;
+                self.observer.event(Event::Advanced { by: end - passed });
+                passed = end;
+            }
+        }
+        self.observer.event(Event::Advanced { by: size_bytes - passed });
+        Ok(())
+    }
+}
+
+impl Content for SnapshotContent<'_> {
+    fn disks(&self) -> &[StoredDisk] {
+        &self.disks
+    }
+
+    fn read_stream(&self, disk: usize, limit_bytes: u64) -> Result<Vec<u8>, ContentError> {
+        let size_bytes = self.disks[disk].size_bytes;
+        match usize::try_from(size_bytes) {
+            Ok(len) if size_bytes <= limit_bytes => {
+                let mut whole = Whole(vec![0; len]);
+                self.read(disk, &mut whole)?;
+                Ok(whole.0)
+            }
+            _ => {
+                let name = &self.disks[disk].name;
+                let what =
+                    format!("stream {name} has {size_bytes} bytes, too many to be read whole");
+                Err(ContentError::Invalid { what })
+            }
+        }
+    }
+
+    fn read_disk(&self, disk: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError> {
+        self.read(disk, sink)
+    }
+}
+
+/// Collects a stream.
+struct Whole(Vec<u8>);
+
+impl DiskSink for Whole {
+    fn segment(&mut self, offset_bytes: u64, bytes: &[u8]) -> std::io::Result<()> {
+        let start = usize::try_from(offset_bytes).map_err(std::io::Error::other)?;
+        self.0[start..start + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn repository(error: ContentReadError) -> ContentError {
+    ContentError::Repository(Box::new(error))
+}
+
+const fn source_role(role: DiskRole) -> Role {
+    match role {
+        DiskRole::Disk => Role::Disk,
+        DiskRole::Memory => Role::Memory,
+        DiskRole::Record => Role::Record,
+        DiskRole::Layout => Role::Layout,
+        DiskRole::File => Role::File,
+    }
+}

@@ -1,0 +1,110 @@
+//! Snapshots: list them, and find the one that a user means.
+
+use repo_format::id::SnapshotId;
+use repo_format::limits::CATALOG_LEN_MAX;
+use repo_format::object_name::ObjectName;
+use repo_format::snapshot::Snapshot;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::repository::{ReadError, Repository};
+use crate::storage::StorageError;
+
+/// Why the snapshot that a user named was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// None matches.
+    #[error("no snapshot matches `{text}`")]
+    None {
+        /// What was asked for.
+        text: String,
+    },
+    /// Several match.
+    #[error("`{text}` matches {count} snapshots")]
+    Ambiguous {
+        /// What was asked for.
+        text: String,
+        /// How many match.
+        count: usize,
+    },
+}
+
+/// Which snapshots a user means.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// VM names or uuids; empty: any.
+    pub vms: Vec<String>,
+    /// Tags that must all be there.
+    pub tags: Vec<String>,
+    /// Name of the run.
+    pub run: Option<String>,
+}
+
+impl Filter {
+    /// Whether a snapshot passes.
+    #[must_use]
+    pub fn accepts(&self, snapshot: &Snapshot) -> bool {
+        let origin = &snapshot.origin;
+        let names = [&origin.vm_name, &origin.vm_uuid];
+        let is_vm = |wanted: &String| names.iter().any(|name| name.as_ref() == Some(wanted));
+        let run = self.run.as_ref().is_none_or(|run| *run == snapshot.run_name);
+        (self.vms.is_empty() || self.vms.iter().any(is_vm))
+            && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
+            && run
+    }
+}
+
+/// Reads one snapshot.
+pub fn read_snapshot(repository: &Repository, id: SnapshotId) -> Result<Snapshot, ReadError> {
+    let name = ObjectName::Snapshot(id);
+    let bytes = repository.storage().read(name, CATALOG_LEN_MAX)?;
+    Snapshot::open(repository.keys(), id, &bytes)
+        .map_err(|source| ReadError::Damaged { name, source })
+}
+
+/// Every snapshot of `catalog` that is not forgotten, oldest first. One that vanishes meanwhile is left out.
+pub fn list(repository: &Repository, catalog: &Catalog) -> Result<Vec<Snapshot>, CatalogError> {
+    let mut snapshots = Vec::new();
+    for id in catalog.snapshots.difference(&catalog.forgotten) {
+        match read_snapshot(repository, *id) {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(ReadError::Storage(StorageError::NotFound { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    snapshots.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
+    Ok(snapshots)
+}
+
+/// The snapshot that `text` means among `snapshots` (oldest first): `latest`, or a unique prefix of an id.
+pub fn find<'s>(
+    snapshots: &'s [Snapshot],
+    text: &str,
+    filter: &Filter,
+) -> Result<&'s Snapshot, FindError> {
+    let text = text.to_ascii_lowercase();
+    let mut accepted = snapshots.iter().filter(|snapshot| filter.accepts(snapshot));
+    if text == "latest" {
+        return accepted.next_back().ok_or(FindError::None { text });
+    }
+    let found: Vec<_> =
+        accepted.filter(|snapshot| snapshot.id.to_string().starts_with(&text)).collect();
+    match found.as_slice() {
+        [] => Err(FindError::None { text }),
+        [snapshot] => Ok(snapshot),
+        several => Err(FindError::Ambiguous { count: several.len(), text }),
+    }
+}
+
+/// The newest snapshot of the same VM: by uuid, else by name and container.
+#[must_use]
+pub fn predecessor<'s>(
+    snapshots: &'s [Snapshot],
+    vm_uuid: Option<&str>,
+    vm_name: Option<&str>,
+) -> Option<&'s Snapshot> {
+    let newest = |same: &dyn Fn(&Snapshot) -> bool| snapshots.iter().rev().find(|s| same(s));
+    let by_uuid = vm_uuid.and_then(|uuid| newest(&|s| s.origin.vm_uuid.as_deref() == Some(uuid)));
+    let by_name =
+        || vm_name.and_then(|name| newest(&|s| s.origin.vm_name.as_deref() == Some(name)));
+    by_uuid.or_else(by_name)
+}
