@@ -8,8 +8,8 @@
 //! order to the one thread that decides what is stored. The snapshot is created last.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use repo_format::FormatError;
 use repo_format::chunker::Chunker;
 use repo_format::disk::{Disk, disk_id};
 use repo_format::frame::Compression;
@@ -77,6 +77,9 @@ pub enum BackupError {
     /// An object could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// What is said of the snapshot goes beyond the format's limits.
+    #[error("the snapshot cannot be described")]
+    Description(#[source] FormatError),
     /// The source is larger than the format allows.
     #[error("{what} is larger than the format allows")]
     TooLarge {
@@ -93,11 +96,16 @@ pub fn backup(
     request: &BackupRequest,
     observer: &dyn Observer,
 ) -> Result<Snapshot, BackupError> {
-    let begun = Instant::now();
+    let begun_ms = repository.surroundings().now_ms();
+    // What the user typed is checked before hours are spent on reading the source.
+    let unnamed = SnapshotId::from_bytes([0; 16]);
+    let draft = describe(repository, unnamed, SourceFacts::default(), request, Vec::new());
+    draft.check().map_err(BackupError::Description)?;
     let (session, lookup) = Session::begin(repository, &request.who)?;
     match run(repository, threads, &session, lookup, source, request, observer) {
         Ok(mut snapshot) => {
-            snapshot.statistics.elapsed_ms = elapsed_ms(begun);
+            let now_ms = repository.surroundings().now_ms();
+            snapshot.statistics.elapsed_ms = now_ms.saturating_sub(begun_ms);
             session.commit(&snapshot)?;
             Ok(snapshot)
         }
@@ -141,6 +149,7 @@ fn run(
     )
     .map(|earlier| earlier.id);
     snapshot.statistics.data_bytes = counted.data_bytes;
+    snapshot.check().map_err(BackupError::Description)?;
     packer.add_entry(EntryKind::Snapshot, snapshot_entry_id(session.id()), &snapshot.encode())?;
     let stored = packer.finish()?;
     snapshot.statistics.new_bytes = stored.new_bytes;
@@ -348,8 +357,4 @@ const fn stored_role(role: Role) -> DiskRole {
         Role::Layout => DiskRole::Layout,
         Role::File => DiskRole::File,
     }
-}
-
-fn elapsed_ms(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

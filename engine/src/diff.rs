@@ -9,8 +9,9 @@ use repo_format::limits::SEGMENT_LEN;
 
 use crate::observer::{Event, Observer};
 use crate::parallel::Workers;
-use crate::reader::{ContentReadError, NumberedSegment, Reader};
+use crate::reader::{ContentReadError, Reader};
 use crate::walk::{Segments, segment_bytes};
+use crate::window::{NumberedSegment, VerifiedSegment, Window};
 
 /// Bytes at which contents are compared.
 const BLOCK_LEN: usize = 4096;
@@ -22,9 +23,9 @@ type Pair = (u64, Option<SegmentId>, Option<SegmentId>);
 
 /// Calls `differing` with each range, in bytes, in which the disks have different content: rising, not touching,
 /// ends at multiples of 4 KiB or at the end of the larger disk. Bytes behind the end of the smaller one count as zeros.
-pub fn diff(
-    reader: &Reader<'_>,
-    workers: &Workers,
+pub fn diff<'r>(
+    reader: &'r Reader<'r>,
+    workers: &'r Workers,
     old: DiskId,
     new: DiskId,
     observer: &dyn Observer,
@@ -106,9 +107,9 @@ fn next_pairs(
 }
 
 /// The ranges in which the segments of these pairs differ, rising.
-fn compare(
-    reader: &Reader<'_>,
-    workers: &Workers,
+fn compare<'r>(
+    reader: &'r Reader<'r>,
+    workers: &'r Workers,
     pairs: &[Pair],
     size_bytes: u64,
 ) -> Result<Vec<Range<u64>>, ContentReadError> {
@@ -135,12 +136,12 @@ fn compare(
     Ok(ranges)
 }
 
-fn side(
-    reader: &Reader<'_>,
-    workers: &Workers,
+fn side<'r>(
+    reader: &'r Reader<'r>,
+    workers: &'r Workers,
     pairs: &[Pair],
     pick: impl Fn(&Pair) -> Option<SegmentId>,
-) -> Result<Vec<(u64, Vec<u8>)>, ContentReadError> {
+) -> Result<Vec<VerifiedSegment>, ContentReadError> {
     let wanted: Vec<_> = pairs.iter().filter_map(|pair| Some((pair.0, pick(pair)?))).collect();
-    reader.segments(workers, &wanted)
+    Window::start(reader, workers, wanted)?.finish(&mut Vec::new())
 }

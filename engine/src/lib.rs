@@ -32,6 +32,8 @@ pub mod tree;
 
 pub mod reader;
 
+pub mod window;
+
 pub mod walk;
 
 pub mod snapshots;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Lookup = layers, at most 8, disjoint, together exactly the set (SPEC 12.2, rule 19)
-//! layer  = packs | sorted records in blocks of 4 KiB, read by pread | fences and filters in memory
+//! layer  = packs | sorted records in blocks of 2 KiB, read by pread | fences and filters in memory
 //! ```
 //!
 //! A new index object becomes a small layer; small layers are merged as they become many (the logarithmic method), so

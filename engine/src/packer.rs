@@ -49,16 +49,22 @@ struct Uploaded {
     kind: Kind,
     len: u32,
     contents: Contents,
+    /// The buffer that held it, for the next one.
+    buffer: Vec<u8>,
 }
 
 type UploadResult = Result<Uploaded, SessionError>;
 
+/// A frame on its way to a pack: compressed, what it holds, and the buffer that it has left.
+type Compressed = (StoredFrame, FrameList, Vec<u8>);
+
 /// Fills packs of one kind.
 struct Line<'w> {
     frame_len: usize,
+    spare: Vec<Vec<u8>>,
     plain: Vec<u8>,
     list: FrameList,
-    compressing: Ordered<'w, (StoredFrame, FrameList)>,
+    compressing: Ordered<'w, Compressed>,
     pack: Option<PackBuilder>,
 }
 
@@ -80,6 +86,7 @@ pub struct Packer<'r, 'w> {
     data: Line<'w>,
     catalog: Line<'w>,
     uploading: Ordered<'w, UploadResult>,
+    spare_pack: Vec<u8>,
     unpublished: Vec<Uploaded>,
     repeated: BTreeMap<PackId, (IndexedPack, Vec<ChunkEntry>)>,
     published_at: u64,
@@ -108,6 +115,7 @@ impl<'r, 'w> Packer<'r, 'w> {
     ) -> Self {
         let line = |frame_len, list| Line {
             frame_len,
+            spare: Vec::new(),
             plain: Vec::with_capacity(frame_len),
             list,
             compressing: threads.workers.ordered(2 * threads.workers.count()),
@@ -121,6 +129,7 @@ impl<'r, 'w> Packer<'r, 'w> {
             data: line(FRAME_PLAIN_MAX, FrameList::Chunks(Vec::new())),
             catalog: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
             uploading: threads.uploaders.ordered(UPLOADS),
+            spare_pack: Vec::new(),
             unpublished: Vec::new(),
             repeated: BTreeMap::new(),
             published_at: repository.surroundings().now(),
@@ -213,13 +222,17 @@ impl<'r, 'w> Packer<'r, 'w> {
         if line.plain.is_empty() {
             return Ok(());
         }
-        let plain = std::mem::replace(&mut line.plain, Vec::with_capacity(line.frame_len));
+        let empty = line.spare.pop().unwrap_or_else(|| Vec::with_capacity(line.frame_len));
+        let plain = std::mem::replace(&mut line.plain, empty);
         let empty = match line.list {
             FrameList::Chunks(_) => FrameList::Chunks(Vec::new()),
             FrameList::Catalog(_) => FrameList::Catalog(Vec::new()),
         };
         let list = std::mem::replace(&mut line.list, empty);
-        line.compressing.submit(move || (compress(compression, plain), list));
+        line.compressing.submit(move || {
+            let (frame, spare) = compress(compression, plain);
+            (frame, list, spare)
+        });
         while self.line(kind).compressing.is_full() {
             self.pack_next(kind)?;
         }
@@ -229,16 +242,25 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// Seals the oldest compressed frame into the open pack; false when there is none.
     fn pack_next(&mut self, kind: Kind) -> Result<bool, SessionError> {
         let repository = self.repository;
+        let Some((frame, list, spare)) = self.line(kind).compressing.next() else {
+            return Ok(false);
+        };
+        if self.line(kind).pack.is_none() {
+            let seed = random_secret(repository.surroundings());
+            let buffer = std::mem::take(&mut self.spare_pack);
+            let pack = PackBuilder::in_buffer(repository.keys(), kind, &seed, buffer);
+            self.line(kind).pack = Some(pack);
+        }
         let line = self.line(kind);
-        let Some((frame, list)) = line.compressing.next() else { return Ok(false) };
-        let seed = || random_secret(repository.surroundings());
-        let pack =
-            line.pack.get_or_insert_with(|| PackBuilder::new(repository.keys(), kind, &seed()));
+        let Some(pack) = &mut line.pack else { return Ok(false) };
         match list {
             FrameList::Chunks(list) => pack.append_chunks(&frame, &list),
             FrameList::Catalog(list) => pack.append_catalog(&frame, &list),
         }
-        if pack.is_full() {
+        let is_full = pack.is_full();
+        // A frame that did not shrink is in the buffer that it came in.
+        line.spare.push(if spare.capacity() > 0 { spare } else { emptied(frame.stored) });
+        if is_full {
             self.close_pack(kind, Close::Full)?;
         }
         Ok(true)
@@ -266,14 +288,15 @@ impl<'r, 'w> Packer<'r, 'w> {
         self.uploading.submit(move || {
             let Pack { id, bytes, contents } = builder.finish(close);
             let stored = Session::store_pack(&*storage, id, &bytes)?;
-            Ok(Uploaded { stored, kind, len: bytes.len() as u32, contents })
+            Ok(Uploaded { stored, kind, len: bytes.len() as u32, contents, buffer: bytes })
         });
         Ok(())
     }
 
     fn await_upload(&mut self) -> Result<(), SessionError> {
         if let Some(uploaded) = self.uploading.next() {
-            let uploaded = uploaded?;
+            let mut uploaded = uploaded?;
+            self.spare_pack = std::mem::take(&mut uploaded.buffer);
             self.stored.stored_bytes += u64::from(uploaded.len);
             self.observer.event(Event::Stored { bytes: u64::from(uploaded.len) });
             self.unpublished.push(uploaded);
@@ -309,7 +332,7 @@ impl<'r, 'w> Packer<'r, 'w> {
     fn publish(&mut self) -> Result<(), SessionError> {
         let uploaded = std::mem::take(&mut self.unpublished);
         let indexed = uploaded.into_iter().map(|pack| {
-            let Uploaded { stored, kind, len, contents } = pack;
+            let Uploaded { stored, kind, len, contents, .. } = pack;
             (IndexedPack { id: stored.id(), len, kind, frames: contents.frames }, contents.entries)
         });
         let repeated = std::mem::take(&mut self.repeated).into_values();
@@ -357,7 +380,12 @@ fn index_objects(packs: Vec<(IndexedPack, Entries)>) -> Vec<IndexObject> {
     objects.into_iter().filter(|object| !object.packs.is_empty()).collect()
 }
 
-fn compress(compression: Compression, plain: Vec<u8>) -> StoredFrame {
+fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer
+}
+
+fn compress(compression: Compression, plain: Vec<u8>) -> (StoredFrame, Vec<u8>) {
     thread_local! {
         static COMPRESSOR: std::cell::RefCell<Option<(Compression, Compressor)>> =
             const { std::cell::RefCell::new(None) };
@@ -367,6 +395,6 @@ fn compress(compression: Compression, plain: Vec<u8>) -> StoredFrame {
             *kept = Some((compression, Compressor::new(compression)));
         }
         let (_, compressor) = kept.as_mut().expect("it was set just now");
-        compressor.compress(plain)
+        compressor.compress_and_return(plain)
     })
 }

@@ -9,6 +9,7 @@ use crate::parallel::Workers;
 use crate::reader::{ContentReadError, Reader};
 use crate::source::{Content, ContentError, DiskSink, Role, SEGMENT_LEN, StoredDisk};
 use crate::walk::{Segments, segment_bytes};
+use crate::window::Window;
 
 /// Segments rebuilt together when they are delivered in order: 128 MiB.
 const WINDOW: usize = 32;
@@ -63,17 +64,17 @@ impl<'r> SnapshotContent<'r> {
         self.observer.event(Event::DiskBegins { name, size_bytes: Some(size_bytes) });
         let mut walk = Segments::of(self.reader, id, &disk).map_err(repository)?;
         let mut passed = 0;
-        loop {
-            let window = walk.next_window(WINDOW).map_err(repository)?;
-            if window.is_empty() {
-                break;
-            }
-            for (number, bytes) in
-                self.reader.segments(self.workers, &window).map_err(repository)?
-            {
+        let mut spare = Vec::new();
+        let mut window = self.next_window(&mut walk)?;
+        while let Some(ready) = window {
+            let segments = ready.finish(&mut spare).map_err(repository)?;
+            // The next window is read while this one is written.
+            window = self.next_window(&mut walk)?;
+            for (number, bytes) in segments {
                 let offset = number * SEGMENT_LEN as u64;
                 let len = segment_bytes(number, size_bytes);
                 sink.segment(offset, &bytes[..len]).map_err(ContentError::Output)?;
+                spare.push(bytes);
                 let end = offset + len as u64;
                 self.observer.event(Event::Advanced { by: end - passed });
                 passed = end;
@@ -81,6 +82,14 @@ impl<'r> SnapshotContent<'r> {
         }
         self.observer.event(Event::Advanced { by: size_bytes - passed });
         Ok(())
+    }
+
+    fn next_window(&self, walk: &mut Segments<'r>) -> Result<Option<Window<'r>>, ContentError> {
+        let wanted = walk.next_window(WINDOW).map_err(repository)?;
+        match wanted.is_empty() {
+            true => Ok(None),
+            false => Window::start(self.reader, self.workers, wanted).map(Some).map_err(repository),
+        }
     }
 }
 

@@ -6,8 +6,13 @@ use repo_format::keys::Secret;
 
 /// The world as the engine sees it.
 pub trait Surroundings: Send + Sync {
+    /// Milliseconds since 1970, UTC.
+    fn now_ms(&self) -> u64;
+
     /// Seconds since 1970, UTC.
-    fn now(&self) -> u64;
+    fn now(&self) -> u64 {
+        self.now_ms() / 1000
+    }
 
     /// Fills `bytes` with randomness fit for keys.
     fn random(&self, bytes: &mut [u8]);
@@ -18,8 +23,9 @@ pub trait Surroundings: Send + Sync {
 pub struct RealSurroundings;
 
 impl Surroundings for RealSurroundings {
-    fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn random(&self, bytes: &mut [u8]) {

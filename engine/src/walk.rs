@@ -6,7 +6,8 @@ use repo_format::id::{DiskId, NodeId, SegmentId};
 use repo_format::limits::SEGMENT_LEN;
 use repo_format::node::child_span;
 
-use crate::reader::{ContentReadError, NumberedSegment, Reader};
+use crate::reader::{ContentReadError, Reader};
+use crate::window::NumberedSegment;
 
 /// Where the walk stands in one node.
 struct Level {

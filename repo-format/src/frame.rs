@@ -1,5 +1,7 @@
 //! Frames: up to 1 MiB of chunks or catalog entries, compressed together (SPEC 8).
 
+use zstd::zstd_safe::find_frame_compressed_size;
+
 use crate::error::FormatError;
 use crate::limits::{FRAME_PLAIN_MAX, SEAL_OVERHEAD};
 use crate::wire::{Reader, Writer};
@@ -114,14 +116,22 @@ impl Compressor {
     /// Compresses `plain` (1 byte to 1 MiB), or keeps it raw if it does not shrink.
     #[must_use]
     pub fn compress(&mut self, plain: Vec<u8>) -> StoredFrame {
+        self.compress_and_return(plain).0
+    }
+
+    /// [`Self::compress`], and the buffer that is free then: making a new one for each frame costs more than
+    /// sealing it.
+    #[must_use]
+    pub fn compress_and_return(&mut self, mut plain: Vec<u8>) -> (StoredFrame, Vec<u8>) {
         assert!((1..=FRAME_PLAIN_MAX).contains(&plain.len()));
         let plain_len = plain.len() as u32;
         let compressed = self.0.as_mut().and_then(|zstd| zstd.compress(&plain).ok());
         match compressed {
             Some(stored) if stored.len() < plain.len() => {
-                StoredFrame { codec: Codec::Zstd, plain_len, stored }
+                plain.clear();
+                (StoredFrame { codec: Codec::Zstd, plain_len, stored }, plain)
             }
-            _ => StoredFrame { codec: Codec::Raw, plain_len, stored: plain },
+            _ => (StoredFrame { codec: Codec::Raw, plain_len, stored: plain }, Vec::new()),
         }
     }
 }
@@ -131,8 +141,12 @@ pub fn decompress(info: &FrameInfo, stored: Vec<u8>) -> Result<Vec<u8>, FormatEr
     let plain_len = info.plain_len as usize;
     let plain = match info.codec {
         Codec::Raw => stored,
-        Codec::Zstd => zstd::bulk::decompress(&stored, plain_len)
-            .map_err(|_| FormatError::Invalid { what: "compressed frame" })?,
+        // zstd itself would go on to further frames; there is one, and nothing behind it.
+        Codec::Zstd if find_frame_compressed_size(&stored) == Ok(stored.len()) => {
+            zstd::bulk::decompress(&stored, plain_len)
+                .map_err(|_| FormatError::Invalid { what: "compressed frame" })?
+        }
+        Codec::Zstd => return Err(FormatError::Invalid { what: "compressed frame" }),
         Codec::Padding => {
             return Err(FormatError::Invalid { what: "entry in a padding frame" });
         }

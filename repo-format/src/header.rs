@@ -117,6 +117,9 @@ impl SealedHeader {
         let wanted = match kind {
             Kind::DataPack => Suite::Hpke,
             Kind::Config | Kind::KeySlot | Kind::Tombstone | Kind::Marker => Suite::Clear,
+            Kind::PrintPack | Kind::HookIndex => {
+                return Err(FormatError::Invalid { what: "kind of object" });
+            }
             _ => Suite::Catalog,
         };
         if suite != wanted || suite == Suite::Clear {

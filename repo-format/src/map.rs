@@ -60,7 +60,8 @@ impl Map {
         };
         let total: u64 = extents.iter().map(|extent| u64::from(extent.len)).sum();
         let fills = total == SEGMENT_LEN as u64 && extents.iter().all(|extent| extent.len > 0);
-        match fills && !chunks.is_empty() && chunks.iter().all(sound) && extents.iter().all(within) {
+        match fills && !chunks.is_empty() && chunks.iter().all(sound) && extents.iter().all(within)
+        {
             true => Ok(Self { chunks, extents }),
             false => Err(FormatError::Invalid { what: "map" }),
         }

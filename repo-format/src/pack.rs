@@ -146,9 +146,16 @@ impl PackBuilder {
     /// An empty data or map pack; `seed` is 32 fresh random bytes.
     #[must_use]
     pub fn new(keys: &Keys, kind: Kind, seed: &Secret) -> Self {
+        Self::in_buffer(keys, kind, seed, Vec::new())
+    }
+
+    /// [`Self::new`] in a buffer that another pack has left, whatever is in it.
+    #[must_use]
+    pub fn in_buffer(keys: &Keys, kind: Kind, seed: &Secret, mut bytes: Vec<u8>) -> Self {
         let (header, key) = keys.seal_header(kind, seed);
         let contents_key = keys.contents_key(&header).expect("made with the current epoch");
-        let bytes = header.encode().to_vec();
+        bytes.clear();
+        bytes.extend_from_slice(&header.encode());
         let entries = match kind {
             Kind::DataPack => Entries::Chunks(Vec::new()),
             _ => Entries::Catalog(Vec::new()),

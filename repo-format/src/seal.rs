@@ -125,6 +125,9 @@ pub fn open_object(
     let sealer = Sealer::new(&keys.open_header(&parsed)?, header);
     let mut text = Vec::with_capacity(body.len());
     for (number, frame) in (0..).zip(body.chunks(FRAME_PLAIN_MAX + SEAL_OVERHEAD)) {
+        if frame.len() == SEAL_OVERHEAD {
+            return Err(FormatError::Invalid { what: "empty frame" });
+        }
         text.extend_from_slice(&sealer.open(what, number, frame)?);
     }
     Ok(text)

@@ -151,7 +151,10 @@ impl Slot {
         }
         let text = Sealer::new(&wrap, &self.fixed).open("key slot", 0, &self.bundle)?;
         let text = Zeroizing::new(text);
-        cbor::decode::<BundleText>("key bundle", &text)?.into_bundle(self.repository).map(Some)
+        let text: BundleText = cbor::decode("key bundle", &text)?;
+        let bundle = text.into_bundle(self.repository)?;
+        bundle.keys.epoch(self.epoch)?;
+        Ok(Some(bundle))
     }
 
     /// What `key list` shows.

@@ -179,11 +179,18 @@ impl Snapshot {
     /// Reads the CBOR and checks the limits.
     pub fn parse(cbor: &[u8]) -> Result<Self, FormatError> {
         let snapshot: Self = cbor::decode("snapshot", cbor)?;
-        let Snapshot { origin, disks, .. } = &snapshot;
+        snapshot.check()?;
+        Ok(snapshot)
+    }
+
+    /// Whether a reader would take it: limits of texts and lists (SPEC 13), order of the tags.
+    /// Writers ask before they seal.
+    pub fn check(&self) -> Result<(), FormatError> {
+        let Self { origin, disks, tags, .. } = self;
         let texts = [
-            &snapshot.run_name,
-            &snapshot.host,
-            &snapshot.program,
+            &self.run_name,
+            &self.host,
+            &self.program,
             &origin.container,
             &origin.compression,
             &origin.path,
@@ -193,16 +200,18 @@ impl Snapshot {
             .into_iter()
             .chain(optional.into_iter().flatten())
             .chain(disks.iter().flat_map(|disk| [&disk.name, &disk.key]))
-            .chain(&snapshot.tags)
+            .chain(tags)
             .all(|text| text.len() <= TEXT_MAX);
-        let sound = short
-            && snapshot.tags.is_sorted_by(|a, b| a < b)
-            && snapshot.disks.len() <= DISKS_MAX
-            && snapshot.tags.len() <= TAGS_MAX
-            && snapshot.disks.iter().all(|disk| disk.size_bytes <= DISK_SIZE_MAX);
-        match sound {
-            true => Ok(snapshot),
-            false => Err(FormatError::Invalid { what: "snapshot" }),
+        let checks = [
+            (short, "a text of the snapshot: it is too long"),
+            (tags.len() <= TAGS_MAX, "the list of tags: it is too long"),
+            (tags.is_sorted_by(|a, b| a < b), "the order of tags"),
+            (disks.len() <= DISKS_MAX, "the list of disks: it is too long"),
+            (disks.iter().all(|disk| disk.size_bytes <= DISK_SIZE_MAX), "the size of a disk"),
+        ];
+        match checks.into_iter().find(|(sound, _)| !sound) {
+            None => Ok(()),
+            Some((_, what)) => Err(FormatError::Invalid { what }),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::block::{BLOCK, BlockFile, Blocks, CacheDamaged, Region, Tag};
 use super::fence::Fences;
-use super::record::key_of;
+use super::record::{key_of, key_start};
 
 /// Records of `W` bytes, sorted by key.
 pub struct Table<const W: usize> {
@@ -36,12 +36,15 @@ impl<const W: usize> Table<W> {
         key: &[u8],
         mut visit: impl FnMut(&[u8; W]) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, CacheDamaged> {
+        let start = key_start(key);
         for number in self.fences.candidates(key) {
             let mut block = [0; BLOCK];
             let records = blocks.read(&self.region, number, &mut block)?;
-            let start = records.partition_point(|record| key_of(record) < key);
-            let same = records[start..].iter();
-            for record in same.take_while(|record| key_of(record) == key) {
+            let start_of = |record: &[u8; W]| key_start(key_of(record));
+            let first = records.partition_point(|record| start_of(record) < start);
+            let near = records[first..].iter();
+            let near = near.take_while(|record| start_of(record) == start);
+            for record in near.filter(|record| key_of(record) == key) {
                 if let ControlFlow::Break(found) = visit(record) {
                     return Ok(ControlFlow::Break(found));
                 }
@@ -79,7 +82,7 @@ pub fn write<const W: usize>(
     count: u64,
     records: impl Iterator<Item = Result<[u8; W], CacheDamaged>>,
 ) -> Result<(BlockFile, Table<W>), BuildError> {
-    let mut fences = Fences::with_capacity(count);
+    let mut fences = Fences::with_capacity(count)?;
     let mut region = file.begin(tag);
     for record in records {
         let record = record?;

@@ -15,11 +15,7 @@ use repo_format::index::{ChunkRecord, IndexedPack, Records, SegmentRecord};
 use super::*;
 
 /// Small enough that a few objects make batches, layers and merges of all sorts.
-const SMALL: Bounds = Bounds {
-    batch_bytes: 3000,
-    runs_max: 4,
-    layers_max: 2,
-};
+const SMALL: Bounds = Bounds { batch_bytes: 3000, runs_max: 4, layers_max: 2 };
 
 type Objects = BTreeMap<IndexName, IndexObject>;
 type Places = BTreeSet<(PackId, Place)>;
@@ -52,11 +48,7 @@ fn chunk_id_of(number: u16) -> ChunkId {
 }
 
 fn pack(number: u8, kind: Kind) -> IndexedPack {
-    let frame = FrameInfo {
-        sealed_len: 1000,
-        plain_len: 1 << 20,
-        codec: Codec::Zstd,
-    };
+    let frame = FrameInfo { sealed_len: 1000, plain_len: 1 << 20, codec: Codec::Zstd };
     IndexedPack {
         id: PackId::from_bytes(hash(&format!("pack {number} {kind:?}"))),
         len: 1000 * u32::from(number) + 5000,
@@ -69,11 +61,7 @@ fn pack(number: u8, kind: Kind) -> IndexedPack {
 fn object(first_pack: u8, is_chunks: bool, ids: &[u16]) -> IndexObject {
     let kind = if is_chunks { Kind::DataPack } else { Kind::MapPack };
     let packs = (0..3).map(|i| pack(first_pack.wrapping_add(i), kind));
-    let place = |i: usize| Place {
-        frame: 0,
-        offset: i as u32,
-        len: 9,
-    };
+    let place = |i: usize| Place { frame: 0, offset: i as u32, len: 9 };
     let ids = ids.iter().copied().enumerate();
     let records = match is_chunks {
         true => Records::Chunks(
@@ -94,10 +82,7 @@ fn object(first_pack: u8, is_chunks: bool, ids: &[u16]) -> IndexObject {
             .collect(),
         ),
     };
-    let mut object = IndexObject {
-        packs: packs.collect(),
-        records,
-    };
+    let mut object = IndexObject { packs: packs.collect(), records };
     let text = object.encode();
     IndexObject::parse(object.kind(), &text).unwrap()
 }
@@ -156,12 +141,7 @@ fn model<'a>(objects: impl Iterator<Item = &'a IndexObject>) -> Model {
             }),
         }
     }
-    Model {
-        segments,
-        chunks,
-        packs,
-        records: count,
-    }
+    Model { segments, chunks, packs, records: count }
 }
 
 /// Asks for everything that is there and for much that is not. `Err`: the cache is damaged; never a wrong answer.
@@ -341,7 +321,8 @@ proptest! {
 }
 
 fn sample() -> Objects {
-    let ids = |n: usize| -> Vec<u16> { (0..250).map(|i| ((i * 7 + n * 31) % 400) as u16).collect() };
+    let ids =
+        |n: usize| -> Vec<u16> { (0..250).map(|i| ((i * 7 + n * 31) % 400) as u16).collect() };
     (0..9).map(|n| (name(n), object(n as u8 * 2, n % 2 == 0, &ids(n)))).collect()
 }
 
@@ -436,10 +417,11 @@ fn what_was_fetched_before_an_error_is_not_fetched_again() {
     let objects = sample();
     let names: BTreeSet<_> = objects.keys().copied().collect();
     let last = *names.last().unwrap();
-    let failed = Lookup::open_within(SMALL, &names, &place, &key(), &mut |name| match name == last {
-        true => Err(io::Error::other("gone")),
-        false => Ok(objects[&name].clone()),
-    });
+    let failed =
+        Lookup::open_within(SMALL, &names, &place, &key(), &mut |name| match name == last {
+            true => Err(io::Error::other("gone")),
+            false => Ok(objects[&name].clone()),
+        });
     let failed = failed.err().unwrap();
     let LookupError::Fetch { object, source } = &failed else {
         panic!("{failed}");

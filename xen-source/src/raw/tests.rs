@@ -1,3 +1,5 @@
+//! Raw disks: holes, sparse writing, odd sizes.
+
 use std::fs;
 
 use super::*;

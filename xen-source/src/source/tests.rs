@@ -1,3 +1,5 @@
+//! What is recognised, and what is refused.
+
 use std::fs;
 
 use super::*;

@@ -4,7 +4,7 @@
 //! Nearly all of an XVA follows from what is in it: names follow from numbers, headers from the
 //! header before, checksums from the data, and absent chunks from being zero. So a layout states
 //! only where an archive departs from what is expected ([`expect`]); an archive as xapi writes it
-//! departs nowhere but in the time of its `ova.xml`. LAYOUT.md has the encoding.
+//! departs nowhere but in the time of its `ova.xml`. SPEC 10 has the encoding.
 
 pub mod changes;
 pub mod expect;

@@ -1,3 +1,5 @@
+//! The layout stream: encoding, hostile bytes, size.
+
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
 use super::expect::MemberClass;

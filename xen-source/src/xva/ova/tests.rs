@@ -1,3 +1,5 @@
+//! The VM record: reading, editing, making.
+
 use std::collections::HashMap;
 
 use super::edit::{Edits, rising_ids};

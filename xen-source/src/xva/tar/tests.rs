@@ -1,3 +1,5 @@
+//! Tar headers of every flavour, and hostile ones.
+
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;

@@ -1,0 +1,222 @@
+//! A window of segments, rebuilt together: every frame is opened once, in the order of packs, and each segment is
+//! compared with its id before it is handed out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use repo_format::id::{PackId, SegmentId};
+use repo_format::keys::Role;
+use repo_format::limits::SEGMENT_LEN;
+use repo_format::map::{Fill, Map};
+use repo_format::segment::segment_id;
+
+use crate::lookup::{Location, Lookup, LookupError, PackNumber};
+use crate::parallel::{Ordered, Workers};
+use crate::reader::{ContentReadError, Reader, missing};
+
+/// Frames that are read ahead, 1 MiB each at most.
+const FRAMES_AHEAD: usize = 48;
+
+/// A segment of a disk: its number and id.
+pub type NumberedSegment = (u64, SegmentId);
+
+/// A segment that was compared with its id: its number and 4 MiB.
+pub type VerifiedSegment = (u64, Vec<u8>);
+
+/// A window whose frames are being read.
+pub struct Window<'r> {
+    reader: &'r Reader<'r>,
+    workers: &'r Workers,
+    wanted: Vec<NumberedSegment>,
+    reading: Ordered<'r, Result<Vec<u8>, ContentReadError>>,
+    /// What to do with the frames under way, and those still to be asked for.
+    under_way: VecDeque<Vec<Copy>>,
+    waiting: std::collections::btree_map::IntoIter<(PackNumber, u16), Vec<Copy>>,
+    zeros: Vec<Zeros>,
+}
+
+impl<'r> Window<'r> {
+    /// Looks up what these segments need, and begins to read it.
+    pub fn start(
+        reader: &'r Reader<'r>,
+        workers: &'r Workers,
+        wanted: Vec<NumberedSegment>,
+    ) -> Result<Self, ContentReadError> {
+        if reader.repository().keys().role() == Role::Backup {
+            return Err(ContentReadError::BackupRole);
+        }
+        match Self::plan(reader, workers, wanted.clone(), &BTreeSet::new()) {
+            Err(error) if error.may_heal() && reader.reload()? => {
+                Self::plan(reader, workers, wanted, &BTreeSet::new())
+            }
+            window => window,
+        }
+    }
+
+    /// Waits for the frames, and verifies. Takes its buffers from `spare`; give them back there.
+    pub fn finish(
+        self,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        let (reader, workers, wanted) = (self.reader, self.workers, self.wanted.clone());
+        let mut failure = match self.rebuild(spare) {
+            Err(error) if error.may_heal() => error,
+            rebuilt => return rebuilt,
+        };
+        // Rule 18: a pack that cannot be read is no answer while another has the same chunks.
+        let mut avoid = BTreeSet::new();
+        while let ContentReadError::Pack { pack, .. } = failure
+            && avoid.insert(pack)
+        {
+            let again = Self::plan(reader, workers, wanted.clone(), &avoid);
+            match again.and_then(|window| window.rebuild(spare)) {
+                Err(ContentReadError::Missing { .. }) => break,
+                Err(error) if error.may_heal() => failure = error,
+                rebuilt => return rebuilt,
+            }
+        }
+        // Rule 17: what is missing is damage only if nothing has changed.
+        match reader.reload()? {
+            true => Self::plan(reader, workers, wanted, &BTreeSet::new())?.rebuild(spare),
+            false => Err(failure),
+        }
+    }
+
+    fn plan(
+        reader: &'r Reader<'r>,
+        workers: &'r Workers,
+        wanted: Vec<NumberedSegment>,
+        avoid: &BTreeSet<PackId>,
+    ) -> Result<Self, ContentReadError> {
+        let mut maps = Vec::with_capacity(wanted.len());
+        for (_, id) in &wanted {
+            maps.push(reader.map(*id)?);
+        }
+        let Plan { copies, zeros } = plan_window(&reader.loaded().lookup, &maps, avoid)?;
+        let reading = workers.ordered(FRAMES_AHEAD);
+        let (under_way, waiting) = (VecDeque::new(), copies.into_iter());
+        let mut window = Self { reader, workers, wanted, reading, under_way, waiting, zeros };
+        window.read_ahead()?;
+        Ok(window)
+    }
+
+    fn read_ahead(&mut self) -> Result<(), LookupError> {
+        let loaded = self.reader.loaded();
+        while !self.reading.is_full() {
+            let Some(((number, frame), copies)) = self.waiting.next() else { break };
+            let facts = loaded.lookup.pack(number)?;
+            let sealers = self.reader.sealers();
+            self.reading.submit(move || sealers.read_frame(&facts, frame));
+            self.under_way.push_back(copies);
+        }
+        Ok(())
+    }
+
+    fn rebuild(
+        mut self,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        let buffer = |_| spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
+        let mut segments: Vec<Vec<u8>> = (0..self.wanted.len()).map(buffer).collect();
+        for zeros in &self.zeros {
+            segments[zeros.segment][zeros.to..zeros.to + zeros.len].fill(0);
+        }
+        while let (Some(plain), Some(copies)) = (self.reading.next(), self.under_way.pop_front()) {
+            let plain = plain?;
+            for copy in copies {
+                copy.apply(&plain, &mut segments);
+            }
+            self.read_ahead()?;
+        }
+        self.verify(segments)
+    }
+
+    fn verify(&self, segments: Vec<Vec<u8>>) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        let mut hashing = self.workers.ordered(segments.len());
+        for bytes in segments {
+            let sealers = self.reader.sealers();
+            hashing.submit(move || (segment_id(&sealers.keys, &bytes), bytes));
+        }
+        let mut verified = Vec::with_capacity(self.wanted.len());
+        for (number, id) in &self.wanted {
+            let Some((found, bytes)) = hashing.next() else { break };
+            if found != *id {
+                return Err(ContentReadError::Segment { id: *id });
+            }
+            verified.push((*number, bytes));
+        }
+        Ok(verified)
+    }
+}
+
+/// Bytes of a plain frame that go to a place in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Copy {
+    from: usize,
+    len: usize,
+    segment: usize,
+    to: usize,
+}
+
+/// A range of a segment that is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Zeros {
+    segment: usize,
+    to: usize,
+    len: usize,
+}
+
+impl Copy {
+    /// Places and extents were checked when they were parsed: both ranges exist.
+    fn apply(self, plain: &[u8], segments: &mut [Vec<u8>]) {
+        let target = &mut segments[self.segment][self.to..self.to + self.len];
+        target.copy_from_slice(&plain[self.from..self.from + self.len]);
+    }
+}
+
+/// What a window reads, in the order of packs, and what is zero in it. Together they fill every segment.
+#[derive(Default)]
+struct Plan {
+    copies: BTreeMap<(PackNumber, u16), Vec<Copy>>,
+    zeros: Vec<Zeros>,
+}
+
+/// Decides what a window reads. Pure but for the index.
+fn plan_window(
+    lookup: &Lookup,
+    maps: &[Map],
+    avoid: &BTreeSet<PackId>,
+) -> Result<Plan, ContentReadError> {
+    let mut plan = Plan::default();
+    for (segment, map) in maps.iter().enumerate() {
+        let mut locations = Vec::with_capacity(map.chunks().len());
+        for chunk in map.chunks() {
+            let usable = |location: &Location| {
+                location.place.len == chunk.len && !avoid.contains(&lookup.pack_id(location.pack))
+            };
+            let mut found = lookup.find_chunk(&chunk.id)?.filter(usable);
+            if found.is_none() {
+                found = lookup.find_all_chunks(&chunk.id)?.into_iter().find(usable);
+            }
+            locations.push(found.ok_or_else(|| missing("chunk", chunk.id.as_bytes()))?);
+        }
+        plan_segment(segment, map, &locations, &mut plan);
+    }
+    Ok(plan)
+}
+
+fn plan_segment(segment: usize, map: &Map, locations: &[Location], plan: &mut Plan) {
+    let mut to = 0;
+    for extent in map.extents() {
+        let len = extent.len as usize;
+        match extent.fill {
+            Fill::Zeros => plan.zeros.push(Zeros { segment, to, len }),
+            Fill::Chunk { index, offset } => {
+                let location = &locations[usize::from(index)];
+                let from = (location.place.offset + offset) as usize;
+                let frame = (location.pack, location.place.frame);
+                plan.copies.entry(frame).or_default().push(Copy { from, len, segment, to });
+            }
+        }
+        to += len;
+    }
+}
