@@ -1,0 +1,116 @@
+//! Disks that are made on the fly: what the rows back up, and what they restore into.
+
+use std::io;
+
+use engine::source::{
+    Content, ContentError, DiskInfo, DiskSink, NextSegment, Role, SEGMENT_LEN, Source, SourceError,
+    SourceFacts, StoredDisk,
+};
+
+/// A source of one disk, whose segments a function fills.
+pub struct MadeDisk<N, F> {
+    size_bytes: u64,
+    numbers: N,
+    fill: F,
+    is_begun: bool,
+}
+
+impl<N, F> MadeDisk<N, F>
+where
+    N: Iterator<Item = u64> + Send,
+    F: FnMut(u64, &mut [u8]) + Send,
+{
+    /// A disk of `size_bytes` with data in the segments `numbers`, which rise; `fill` makes each.
+    pub fn new(size_bytes: u64, numbers: impl IntoIterator<IntoIter = N>, fill: F) -> Self {
+        Self { size_bytes, numbers: numbers.into_iter(), fill, is_begun: false }
+    }
+}
+
+/// A source that delivers `image`, padded to whole segments.
+pub fn of_image(image: &[u8]) -> impl Source {
+    let count = image.len().div_ceil(SEGMENT_LEN) as u64;
+    MadeDisk::new(image.len() as u64, 0..count, move |number, buffer: &mut [u8]| {
+        let start = number as usize * SEGMENT_LEN;
+        let bytes = &image[start..image.len().min(start + SEGMENT_LEN)];
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        buffer[bytes.len()..].fill(0);
+    })
+}
+
+impl<N, F> Source for MadeDisk<N, F>
+where
+    N: Iterator<Item = u64> + Send,
+    F: FnMut(u64, &mut [u8]) + Send,
+{
+    fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
+        let info = DiskInfo {
+            role: Role::Disk,
+            name: "xvda".to_owned(),
+            key: String::new(),
+            size_bytes: Some(self.size_bytes),
+        };
+        Ok((!std::mem::replace(&mut self.is_begun, true)).then_some(info))
+    }
+
+    fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError> {
+        match self.numbers.next() {
+            Some(number) => {
+                (self.fill)(number, buffer);
+                Ok(NextSegment::Filled { number })
+            }
+            None => Ok(NextSegment::End { size_bytes: self.size_bytes }),
+        }
+    }
+
+    fn facts(&self) -> SourceFacts {
+        SourceFacts { container: "raw".to_owned(), ..SourceFacts::default() }
+    }
+}
+
+/// Stored content of one disk that was never stored: what an XVA is written from.
+pub struct ImageContent<'a> {
+    image: &'a [u8],
+    disks: [StoredDisk; 1],
+}
+
+impl<'a> ImageContent<'a> {
+    /// A disk with these bytes.
+    pub fn new(image: &'a [u8]) -> Self {
+        let disk = StoredDisk {
+            role: Role::Disk,
+            name: "xvda".to_owned(),
+            key: String::new(),
+            size_bytes: image.len() as u64,
+        };
+        Self { image, disks: [disk] }
+    }
+}
+
+impl Content for ImageContent<'_> {
+    fn disks(&self) -> &[StoredDisk] {
+        &self.disks
+    }
+
+    fn read_stream(&self, _: usize, _: u64) -> Result<Vec<u8>, ContentError> {
+        Err(ContentError::Invalid { what: "there are no streams".to_owned() })
+    }
+
+    fn read_disk(&self, _: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError> {
+        for (number, bytes) in (0..).zip(self.image.chunks(SEGMENT_LEN)) {
+            let offset_bytes = number * SEGMENT_LEN as u64;
+            sink.segment(offset_bytes, bytes).map_err(ContentError::Output)?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts what comes and keeps nothing.
+#[derive(Debug, Default)]
+pub struct BlackHole(pub u64);
+
+impl DiskSink for BlackHole {
+    fn segment(&mut self, _: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+}

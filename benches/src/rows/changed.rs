@@ -1,0 +1,87 @@
+//! Row "changed segment": reuse by unit values and prints is not there yet; this shows what cutting afresh costs.
+
+use std::hint::black_box;
+
+use engine::examine::Verdict as Examined;
+use engine::source::SEGMENT_LEN;
+
+use super::Measured;
+use crate::Scale;
+use crate::disks::of_image;
+use crate::harness::{Clock, Turns, compare};
+use crate::repositories::{Pools, examiner, in_memory, store};
+use crate::samples::{Look, Random, fill_noise, sample};
+use crate::table::{Row, Verdict};
+
+const BLOCK_LEN: usize = 4096;
+
+/// `Examiner::examine` on stored segments in which 1 % of the blocks of 4 KiB have changed, against keyed BLAKE3
+/// of the same buffers. Nothing is compressed or sealed. Time of the thread.
+pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
+    let row = |name, budget, scattered| -> Measured<Row> {
+        let (turns, new_share) = cut_afresh(scale, scattered)?;
+        let measured = format!(
+            "cut afresh: {}, {:.0} % of the bytes are new chunks",
+            turns.speed(),
+            new_share
+        );
+        let verdict = Verdict::NotMeasured("comes with unit values and prints");
+        Ok(Row { name, budget, measured, verdict })
+    };
+    Ok(vec![
+        row("changed segment, clustered", ">= 0.6 of plain BLAKE3", Scatter::Clustered)?,
+        row("changed segment, scattered", ">= 0.35 of plain BLAKE3", Scatter::Scattered)?,
+    ])
+}
+
+/// Where the changed blocks of a segment lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scatter {
+    /// One after the other.
+    Clustered,
+    /// Anywhere.
+    Scattered,
+}
+
+/// Changes 1 % of the blocks of a segment.
+pub fn change(segment: &mut [u8], scatter: Scatter, random: &mut Random) {
+    let blocks = segment.len() / BLOCK_LEN;
+    let count = blocks.div_ceil(100);
+    let first = random.below((blocks - count) as u64) as usize;
+    for place in 0..count {
+        let block = match scatter {
+            Scatter::Clustered => first + place,
+            Scatter::Scattered => random.below(blocks as u64) as usize,
+        };
+        fill_noise(random.next(), &mut segment[block * BLOCK_LEN..(block + 1) * BLOCK_LEN]);
+    }
+}
+
+/// The turns, and how many per cent of the bytes are in chunks that do not count yet.
+fn cut_afresh(scale: Scale, scatter: Scatter) -> Measured<(Turns, f64)> {
+    let mut image = sample(Look::Compressible, 4, scale.pick(8, 64) * SEGMENT_LEN);
+    let (repository, _) = in_memory()?;
+    store(&repository, &Pools::start(1)?, &mut of_image(&image))?;
+    let examiner = examiner(&repository)?;
+    let mut random = Random::new(5);
+    image.chunks_mut(SEGMENT_LEN).for_each(|segment| change(segment, scatter, &mut random));
+    let mut buffers: Vec<Vec<u8>> = image.chunks(SEGMENT_LEN).map(<[u8]>::to_vec).collect();
+    let mut new_bytes = 0;
+    let examine = |buffers: &mut Vec<Vec<u8>>| {
+        new_bytes = 0;
+        for buffer in buffers {
+            let bytes = std::mem::take(buffer);
+            let examined = examiner.examine(0, bytes).expect("the index can be asked");
+            let Examined::New(_, cut) = examined.verdict else { panic!("the segment has changed") };
+            new_bytes += cut.unknown.iter().map(|chunk| chunk.range.len()).sum::<usize>();
+            *buffer = examined.buffer;
+        }
+    };
+    let hash = |buffers: &mut Vec<Vec<u8>>| {
+        for buffer in buffers {
+            black_box(blake3::keyed_hash(examiner.keys.segment.expose(), buffer));
+        }
+    };
+    let turns = compare(Clock::Thread, scale.pick(5, 9), &mut buffers, examine, hash);
+    Ok((turns, 100.0 * new_bytes as f64 / image.len() as f64))
+}

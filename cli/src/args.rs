@@ -1,0 +1,135 @@
+//! What can be typed. The comments here are the help text.
+
+mod backup;
+mod maintenance;
+mod reading;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use backup::{BackupArgs, InputType};
+pub use maintenance::{
+    CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
+    KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs,
+};
+pub use reading::{
+    Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
+    ShowArgs, SnapshotsArgs,
+};
+
+/// Backs up XenServer and XCP-ng VMs into encrypted, deduplicated repositories.
+///
+/// Exit codes: 0 done; 1 failed, or check found damage; 3 partly done, or an input is cut or damaged;
+/// 10 no repository; 12 wrong password; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "xenith", version, max_term_width = 100, infer_subcommands = false)]
+pub struct Args {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Directory of the repository
+    #[arg(short, long, global = true, env = "XENITH_REPOSITORY", hide_env_values = true)]
+    pub repo: Option<String>,
+    /// File that holds the password [env: XENITH_PASSWORD_FILE; or the password itself in XENITH_PASSWORD]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "password_command")]
+    pub password_file: Option<PathBuf>,
+    /// Shell command that prints the password
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub password_command: Option<String>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but errors and what was asked for
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print more; with --json also the progress
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Directory for the local cache of the index; it can be deleted at any time
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "XENITH_CACHE_DIR",
+        hide_env_values = true
+    )]
+    pub cache_dir: Option<PathBuf>,
+    /// Keep no cache
+    #[arg(long, global = true)]
+    pub no_cache: bool,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// How hard to compress what is new
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub compression: CompressionLevel,
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompressionLevel {
+    /// Not at all
+    Off,
+    /// zstd 1
+    Fast,
+    /// zstd 3
+    Auto,
+    /// zstd 12
+    Max,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a repository
+    Init(InitArgs),
+    /// Back up VM exports, raw disks or files
+    Backup(BackupArgs),
+    /// List snapshots
+    Snapshots(SnapshotsArgs),
+    /// Show a snapshot and the VM in it
+    Show(ShowArgs),
+    /// Write a snapshot, or disks of it, to files
+    Restore(RestoreArgs),
+    /// Write a snapshot, or a disk of it, to standard output
+    Dump(DumpArgs),
+    /// List the disks of a snapshot
+    Ls(LsArgs),
+    /// Show what differs between two snapshots
+    Diff(DiffArgs),
+    /// Look for damage
+    Check(CheckArgs),
+    /// Show what the repository holds and what that costs
+    Stats(StatsArgs),
+    /// List, add, remove or replace passwords
+    Key(KeyArgs),
+    /// Print objects of the repository as JSON
+    Cat(CatArgs),
+    /// Try everything on a small VM made for it
+    Demo(DemoArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them to a directory
+    Man(ManArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,74 @@
+//! Arguments of `backup`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::clock::Moment;
+
+/// Longest text that a snapshot holds, in bytes (SPEC 13).
+const TEXT_MAX: usize = 4096;
+
+/// Back up VM exports, raw disks or files.
+///
+/// Each input becomes one snapshot; several raw disks given with --vm-name become one together.
+/// What an input is, is seen from its first bytes: an XVA (also inside gzip or zstd), else a file that is kept as it is.
+/// Files named .raw or .img and block devices are raw disks.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: xe vm-export vm=web01 filename= | xenith backup --stdin --tag web"
+)]
+pub struct BackupArgs {
+    /// What to back up; `-` is standard input
+    #[arg(required_unless_present = "stdin", conflicts_with = "stdin", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Read standard input
+    #[arg(long)]
+    pub stdin: bool,
+    /// What the inputs are, whatever they look like
+    #[arg(long = "type", value_name = "TYPE")]
+    pub input_type: Option<InputType>,
+    /// Tag of the snapshots; several with commas, or repeat it
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',', value_parser = text)]
+    pub tags: Vec<String>,
+    /// Name of the run that the snapshots belong to
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = any_text)]
+    pub run: String,
+    /// Name of the VM: needed for raw disks, replaces the one that an export tells
+    #[arg(long, value_name = "NAME", value_parser = text)]
+    pub vm_name: Option<String>,
+    /// Host that the snapshots bear [default: this one]
+    #[arg(long, value_name = "NAME", value_parser = text)]
+    pub host: Option<String>,
+    /// Time that the snapshots bear, as 'YYYY-MM-DD HH:MM:SS' [default: now]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub time: Option<Moment>,
+    /// Read everything, store nothing, and say what would be stored
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// What an input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InputType {
+    /// A VM as `xe vm-export` writes it
+    Xva,
+    /// A raw disk
+    Raw,
+    /// Any file, kept as it is
+    File,
+}
+
+fn text(typed: &str) -> Result<String, String> {
+    match typed.is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => any_text(typed),
+    }
+}
+
+fn any_text(typed: &str) -> Result<String, String> {
+    match typed.len() {
+        ..=TEXT_MAX => Ok(typed.to_owned()),
+        _ => Err(format!("it is longer than {TEXT_MAX} bytes")),
+    }
+}

@@ -1,0 +1,155 @@
+//! Arguments of the commands that read snapshots.
+
+use clap::{Args, ValueEnum};
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Args)]
+pub struct FilterArgs {
+    /// Only snapshots of the VM of this name or uuid; repeat it for several
+    #[arg(long = "vm", value_name = "VM")]
+    pub vms: Vec<String>,
+    /// Only snapshots with all of these tags
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// Only snapshots of runs of this name
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+}
+
+/// List snapshots, oldest first.
+#[derive(Debug, Args)]
+pub struct SnapshotsArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only the newest N of each VM
+    #[arg(long, value_name = "N")]
+    pub latest: Option<usize>,
+    /// List what belongs together under one heading
+    #[arg(long, value_name = "WHAT")]
+    pub group_by: Option<GroupBy>,
+}
+
+/// What puts snapshots into one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GroupBy {
+    /// The VM, or the path of what is no VM
+    Vm,
+}
+
+/// Show a snapshot and the VM in it.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Id of the snapshot, the beginning of one, or `latest`
+    pub snapshot: String,
+    /// Among which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// List the disks of a snapshot.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Id of the snapshot, the beginning of one, or `latest`
+    pub snapshot: String,
+    /// Among which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Show what differs between two snapshots: changed bytes of each disk, and the VM record.
+///
+/// Disks are matched by their key (the VDI's uuid) if it is the same in both, else by name. -v lists every changed range.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The older snapshot: an id, the beginning of one, or `latest`
+    pub old: String,
+    /// The newer snapshot
+    pub new: String,
+    /// Among which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Write a snapshot, or disks of it, to files.
+///
+/// An XVA comes out byte by byte as it went in, unless --disk, --name, --new-mac or --checksum ask for another one.
+/// A file gets its name when it is complete and synced; whatever fails before leaves nothing behind.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Id of the snapshot, the beginning of one, or `latest`
+    pub snapshot: String,
+    /// File to write; a directory gets a file for each disk, or one XVA; `-` is standard output
+    #[arg(short, long, value_name = "FILE|DIR|-")]
+    pub target: String,
+    /// What to write.
+    #[command(flatten)]
+    pub extract: ExtractArgs,
+    /// Among which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Replace files that exist
+    #[arg(short, long)]
+    pub force: bool,
+    /// Say what would be written, and write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Write a snapshot, or a disk of it, to standard output.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: xenith dump latest --vm web01 | ssh xs9 xe vm-import filename=/dev/stdin"
+)]
+pub struct DumpArgs {
+    /// Id of the snapshot, the beginning of one, or `latest`; a disk can follow, as in `a1c4:xvda`
+    #[arg(value_name = "SNAPSHOT[:DISK]")]
+    pub snapshot: String,
+    /// What to write.
+    #[command(flatten)]
+    pub extract: ExtractArgs,
+    /// Among which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// What to write, and how.
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    /// Form of the output [default: what the target's name ends with, else raw for --disk, else as it came]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Only this disk, by name or number (see `xenith ls`); repeat it for several
+    #[arg(long = "disk", value_name = "NAME|N")]
+    pub disks: Vec<String>,
+    /// Give the VM in the XVA another name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Give every network card another address
+    #[arg(long, conflicts_with = "keep_mac")]
+    pub new_mac: bool,
+    /// Let network cards keep their addresses; the default
+    #[arg(long)]
+    pub keep_mac: bool,
+    /// Checksums in the XVA [default: as they were; xxhash in a new one]
+    #[arg(long, value_name = "KIND")]
+    pub checksum: Option<Checksum>,
+}
+
+/// Form of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A VM, for `xe vm-import`
+    Xva,
+    /// The bytes of a disk or file
+    Raw,
+}
+
+/// Checksums in an XVA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Checksum {
+    /// For hosts since 2019
+    Xxhash,
+    /// For older ones
+    Sha1,
+}

@@ -1,0 +1,127 @@
+//! `backup`: inputs become snapshots.
+
+mod input;
+mod saved;
+
+use engine::backup::{BackupRequest, backup};
+use engine::packer::Threads;
+use engine::repository::Repository;
+use engine::session::Who;
+use engine::source::Source;
+use engine::surroundings::{RealSurroundings, random};
+use repo_format::id::RunId;
+use repo_format::limits::TAGS_MAX;
+use repo_format::snapshot::Snapshot;
+
+use crate::advice::{Doing as _, Failure, refused};
+use crate::args::BackupArgs;
+use crate::clock::Moment;
+use crate::exit::Exit;
+use crate::job::{Job, Writes};
+use crate::progress::Progress;
+use input::Input;
+use saved::{Lost, Saved, Summary};
+
+/// Backs up every input. One that fails does not stop the others.
+pub fn run(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
+    let inputs = input::resolve(&args)?;
+    let writes = if args.dry_run { Writes::Discarded } else { Writes::Kept };
+    let template = request(job, args)?;
+    let repository = job.open(writes)?;
+    let (workers, uploaders) = (job.workers()?, job.uploaders()?);
+    let threads = Threads { workers: &workers, uploaders: &uploaders };
+    let mut summary = Summary::new(&template, writes);
+    for input in &inputs {
+        let request = BackupRequest { path: input.path_text(), ..template.clone() };
+        match save(job, &repository, threads, input, &request) {
+            Ok((snapshot, new_bytes)) => {
+                let saved = Saved { snapshot, new_bytes };
+                job.report.step(&saved.text(writes))?;
+                summary.saved(&saved);
+            }
+            Err(failure) => {
+                summary.lost(Lost::new(input, &failure), failure.exit());
+                failure.tell(job.report.form);
+            }
+        }
+    }
+    job.report.outcome(&summary.text(), &summary)?;
+    Ok(summary.exit())
+}
+
+/// What holds for every snapshot of the run.
+fn request(job: &Job, args: BackupArgs) -> Result<BackupRequest, Failure> {
+    if args.tags.len() > TAGS_MAX {
+        let what = format!("{} tags are too many", args.tags.len());
+        return refused("cannot back up", what, format!("a snapshot holds up to {TAGS_MAX}"));
+    }
+    let uname = rustix::system::uname();
+    let this_host = || uname.nodename().to_string_lossy().into_owned();
+    let moment = args.time;
+    Ok(BackupRequest {
+        who: Who {
+            host: args.host.unwrap_or_else(this_host),
+            process: std::process::id(),
+            program: concat!("xenith ", env!("CARGO_PKG_VERSION")).to_owned(),
+        },
+        run: RunId::from_bytes(random(&RealSurroundings)),
+        run_name: args.run,
+        tags: args.tags,
+        path: String::new(),
+        vm_name: args.vm_name,
+        time: moment.map(|moment| moment.secs),
+        utc_offset: moment.unwrap_or_else(Moment::now).utc_offset,
+        compression: job.compression,
+    })
+}
+
+/// Saves one input. If a prune took the session for dead, an input that can be read twice is.
+fn save(
+    job: &Job,
+    repository: &Repository,
+    threads: Threads<'_>,
+    input: &Input,
+    request: &BackupRequest,
+) -> Result<(Snapshot, Vec<u64>), Failure> {
+    match save_once(job, repository, threads, input, request) {
+        Err(failure) if failure.is_fenced() && input.is_reopenable() => {
+            job.report.remark("a prune took this backup for dead; reading the input again\n");
+            save_once(job, repository, threads, input, request)
+        }
+        saved => saved,
+    }
+}
+
+fn save_once(
+    job: &Job,
+    repository: &Repository,
+    threads: Threads<'_>,
+    input: &Input,
+    request: &BackupRequest,
+) -> Result<(Snapshot, Vec<u64>), Failure> {
+    let doing = || format!("cannot back up {input}");
+    let mut source = input.open().doing(doing)?;
+    job.report.step(&opening(input, &*source, request))?;
+    let progress = Progress::new(&job.report);
+    let saved = backup(repository, threads, &mut *source, request, &progress);
+    Ok((saved.doing(doing)?, progress.new_bytes()))
+}
+
+/// What is known when an input has been opened.
+fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> String {
+    let facts = source.facts();
+    let what = match &*facts.container {
+        "xva" => "XVA",
+        "raw" => "raw disk",
+        _ => "file",
+    };
+    let compression = match &*facts.compression {
+        "" => String::new(),
+        name => format!(" ({name}; an uncompressed export saves time, and comes out the same)"),
+    };
+    let mut text = format!("reading {what} from {input}{compression}\n");
+    if let Some(name) = request.vm_name.as_ref().or(facts.vm_name.as_ref()) {
+        text += &format!("  vm  {name}  {}\n", facts.vm_uuid.as_deref().unwrap_or_default());
+    }
+    text
+}

@@ -1,0 +1,146 @@
+//! What is backed up: standard input, a path, or several raw disks together.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::PathBuf;
+
+use engine::source::{Source, SourceError};
+use repo_format::limits::TEXT_MAX;
+use xen_source::Kind;
+
+use crate::advice::{Failure, refused};
+use crate::args::{BackupArgs, InputType};
+
+/// One input: one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    from: From,
+    kind: Option<Kind>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum From {
+    Stdin,
+    Path(PathBuf),
+    /// Raw disks of one VM.
+    Disks {
+        paths: Vec<PathBuf>,
+        vm_name: String,
+    },
+}
+
+/// Decides what the inputs are.
+pub fn resolve(args: &BackupArgs) -> Result<Vec<Input>, Failure> {
+    let kind = args.input_type.map(|input_type| match input_type {
+        InputType::Xva => Kind::Xva,
+        InputType::Raw => Kind::Raw,
+        InputType::File => Kind::File,
+    });
+    let is_dash = |path: &PathBuf| path.as_os_str() == "-";
+    if args.stdin || args.paths.iter().any(is_dash) {
+        if args.paths.len() > 1 {
+            return refused(
+                "cannot back up standard input and files at once",
+                "`-` stands among several inputs",
+                "run it twice; --run gives both snapshots the same run name",
+            );
+        }
+        return Ok(vec![Input { from: From::Stdin, kind }]);
+    }
+    let all_raw = match kind {
+        None => args.paths.iter().all(looks_raw),
+        Some(kind) => kind == Kind::Raw,
+    };
+    match &args.vm_name {
+        Some(vm_name) if all_raw && args.paths.len() > 1 => {
+            let from = From::Disks { paths: args.paths.clone(), vm_name: vm_name.clone() };
+            Ok(vec![Input { from, kind }])
+        }
+        Some(vm_name) if args.paths.len() > 1 => refused(
+            format!("cannot back up {} inputs as the VM {vm_name}", args.paths.len()),
+            "not all of them are raw disks",
+            "name one input, or say that all are raw disks with --type raw",
+        ),
+        _ => {
+            let input = |path: &PathBuf| Input { from: From::Path(path.clone()), kind };
+            Ok(args.paths.iter().map(input).collect())
+        }
+    }
+}
+
+impl Input {
+    /// Opens it and finds out what it is.
+    pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
+        match &self.from {
+            From::Stdin => {
+                let failed =
+                    |source| SourceError::Io { place: "standard input".to_owned(), source };
+                let bytes = Box::new(stdin().map_err(failed)?);
+                let name = "stdin".to_owned();
+                xen_source::open(xen_source::Input::Stream { name, bytes }, self.kind)
+            }
+            From::Path(path) => xen_source::open(xen_source::Input::Path(path.clone()), self.kind),
+            From::Disks { paths, vm_name } => xen_source::open_raw(paths, Some(vm_name)),
+        }
+    }
+
+    /// Whether it can be read a second time.
+    pub fn is_reopenable(&self) -> bool {
+        let is_lasting = |path: &PathBuf| {
+            path.metadata().is_ok_and(|metadata| metadata.is_file() || is_device(&metadata))
+        };
+        match &self.from {
+            From::Stdin => false,
+            From::Path(path) => is_lasting(path),
+            From::Disks { paths, .. } => paths.iter().all(is_lasting),
+        }
+    }
+
+    /// What a snapshot says it came from.
+    pub fn path_text(&self) -> String {
+        let mut text = match &self.from {
+            From::Stdin => "-".to_owned(),
+            From::Path(path) => path.display().to_string(),
+            From::Disks { paths, .. } => {
+                let paths = paths.iter().map(|path| path.display().to_string());
+                paths.collect::<Vec<_>>().join(", ")
+            }
+        };
+        let end = (0..=TEXT_MAX).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            From::Stdin => f.write_str("standard input"),
+            From::Path(path) => path.display().fmt(f),
+            From::Disks { .. } => f.write_str(&self.path_text()),
+        }
+    }
+}
+
+/// What `xen_source::open` takes for a raw disk if it is no XVA.
+fn looks_raw(path: &PathBuf) -> bool {
+    let has_name =
+        |name: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(name));
+    has_name("raw") || has_name("img") || path.metadata().is_ok_and(|metadata| is_device(&metadata))
+}
+
+fn is_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_block_device()
+}
+
+/// Standard input without a buffer: disks are read in large pieces.
+fn stdin() -> io::Result<File> {
+    let stdin = io::stdin();
+    match stdin.is_terminal() {
+        true => Err(io::Error::other("it is a terminal; pipe an export into it")),
+        false => Ok(File::from(stdin.as_fd().try_clone_to_owned()?)),
+    }
+}

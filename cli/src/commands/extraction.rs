@@ -1,0 +1,112 @@
+//! What `restore` and `dump` write, and in which form: decided before a byte is read.
+
+use engine::surroundings::{RealSurroundings, random};
+use repo_format::snapshot::{DiskRole, Snapshot};
+use xen_source::{ChecksumKind, Macs, XvaOptions};
+
+use crate::advice::{Failure, refused};
+use crate::args::{Checksum, ExtractArgs, Format};
+use crate::report::{is_numbered, short_id};
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub enum Extraction {
+    /// One XVA.
+    Xva(XvaOptions),
+    /// These disks or streams, by their place in the snapshot, byte by byte.
+    Raw(Vec<usize>),
+}
+
+/// Decides. `target_name` is the name of the file that will be written, if there is one.
+pub fn resolve(
+    args: ExtractArgs,
+    snapshot: &Snapshot,
+    target_name: Option<&str>,
+) -> Result<Extraction, Failure> {
+    let places = args.disks.iter().map(|text| find_disk(snapshot, text));
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    let wants_edit = args.name.is_some() || args.new_mac || args.checksum.is_some();
+    let format = match args.format {
+        Some(format) => format,
+        None if wants_edit => Format::Xva,
+        None => default_format(snapshot, !places.is_empty(), target_name),
+    };
+    let doing = || format!("cannot write snapshot {}", short_id(&snapshot.id));
+    match format {
+        Format::Raw if wants_edit => refused(
+            doing(),
+            "--name, --new-mac, --keep-mac and --checksum change an XVA, and raw disks are wanted",
+            "leave them out, or use --format xva",
+        ),
+        Format::Raw if places.is_empty() => Ok(Extraction::Raw(whole(snapshot))),
+        Format::Raw => Ok(Extraction::Raw(places)),
+        Format::Xva if !snapshot.disks.iter().any(|disk| is_disk(disk.role)) => refused(
+            doing(),
+            format!(
+                "it holds a {} and no disks, so it cannot become an XVA",
+                snapshot.origin.container
+            ),
+            "leave --format out: it comes out as it went in",
+        ),
+        Format::Xva => Ok(Extraction::Xva(XvaOptions {
+            checksum: args.checksum.map(|checksum| match checksum {
+                Checksum::Xxhash => ChecksumKind::Xxh64,
+                Checksum::Sha1 => ChecksumKind::Sha1,
+            }),
+            name: args.name.or_else(|| fresh_name(snapshot)),
+            macs: if args.new_mac { Macs::Replace } else { Macs::Keep },
+            disks: (!places.is_empty()).then_some(places),
+            seed: random(&RealSurroundings),
+        })),
+    }
+}
+
+/// The name of the target decides, else whether disks are named, else how the snapshot came.
+fn default_format(snapshot: &Snapshot, names_disks: bool, target_name: Option<&str>) -> Format {
+    let container = &*snapshot.origin.container;
+    let name = target_name.unwrap_or_default().to_ascii_lowercase();
+    let ends = |ending: &str| name.ends_with(ending);
+    match container {
+        "file" => Format::Raw,
+        _ if ends(".xva") => Format::Xva,
+        _ if ends(".raw") || ends(".img") || names_disks => Format::Raw,
+        "xva" => Format::Xva,
+        _ => Format::Raw,
+    }
+}
+
+/// A VM that came as raw disks has its name from whoever backed it up.
+fn fresh_name(snapshot: &Snapshot) -> Option<String> {
+    let has_record = snapshot.disks.iter().any(|disk| disk.role == DiskRole::Record);
+    if has_record { None } else { snapshot.origin.vm_name.clone() }
+}
+
+/// What a snapshot is when nothing of it is named: its disks, or its file.
+fn whole(snapshot: &Snapshot) -> Vec<usize> {
+    let is_content = |role| matches!(role, DiskRole::Disk | DiskRole::File);
+    let places = snapshot.disks.iter().enumerate().filter(|(_, disk)| is_content(disk.role));
+    places.map(|(place, _)| place).collect()
+}
+
+/// The disk that is meant: a name goes before a number.
+fn find_disk(snapshot: &Snapshot, text: &str) -> Result<usize, Failure> {
+    let named = snapshot.disks.iter().position(|disk| disk.name == text);
+    let mut numbered = (0..).zip(&snapshot.disks).filter(|(_, disk)| is_numbered(disk.role));
+    let counted = text.parse().ok().and_then(|number: usize| numbered.nth(number));
+    match named.or(counted.map(|(place, _)| place)) {
+        Some(place) => Ok(place),
+        None => {
+            let id = short_id(&snapshot.id);
+            let hint = format!("`xenith ls {id}` lists the disks and their numbers");
+            refused(
+                format!("cannot find disk {text} of snapshot {id}"),
+                "there is no such disk",
+                hint,
+            )
+        }
+    }
+}
+
+const fn is_disk(role: DiskRole) -> bool {
+    matches!(role, DiskRole::Disk | DiskRole::Memory)
+}

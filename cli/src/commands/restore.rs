@@ -1,0 +1,162 @@
+//! `restore`: a snapshot, or disks of it, become files.
+
+mod new_file;
+mod plan;
+
+use std::time::Instant;
+
+use engine::reader::Reader;
+use engine::restore::SnapshotContent;
+use engine::snapshots::Filter;
+use repo_format::snapshot::Snapshot;
+use serde::Serialize;
+use xen_source::{Form as XvaForm, RawOutput};
+
+use super::dump;
+use super::extraction;
+use crate::advice::{Doing as _, Failure, Fault};
+use crate::args::RestoreArgs;
+use crate::exit::Exit;
+use crate::job::{Job, Writes};
+use crate::progress::Progress;
+use crate::report::{short_id, subject};
+use crate::selection;
+use crate::size;
+use new_file::{Existing, NewFile};
+use plan::{Content, PlannedFile, Target};
+
+/// What was restored, as JSON.
+#[derive(Debug, Serialize)]
+struct Restored {
+    message_type: &'static str,
+    snapshot: String,
+    dry_run: bool,
+    files: Vec<RestoredFile>,
+    elapsed_ms: u64,
+}
+
+/// A file that was written.
+#[derive(Debug, Serialize)]
+struct RestoredFile {
+    path: String,
+    /// `xva` or `raw`.
+    format: &'static str,
+    /// The disk; `null` for an XVA.
+    disk: Option<String>,
+    /// Bytes, holes included; `null` before it is written.
+    size: Option<u64>,
+    /// Whether it is byte by byte what was backed up; `null` before it is written.
+    identical: Option<bool>,
+}
+
+/// Restores a snapshot.
+pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
+    let target = Target::of(&args.target);
+    let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+    let repository = job.open(Writes::Kept)?;
+    let snapshot = selection::one(&repository, &args.snapshot, &Filter::from(args.filter))?;
+    let extraction = extraction::resolve(args.extract, &snapshot, target.file_name())?;
+    let files = match plan::files(&target, &snapshot, extraction)? {
+        plan::Plan::Files(files) => files,
+        plan::Plan::Stdout(_) if args.dry_run => return Ok(Exit::Done),
+        plan::Plan::Stdout(extraction) => {
+            dump::to_stdout(job, &repository, &snapshot, &extraction)?;
+            return Ok(Exit::Done);
+        }
+    };
+    for file in &files {
+        new_file::check_free(&file.path, existing).doing(|| file.doing())?;
+    }
+    let begun = Instant::now();
+    let doing = || format!("cannot restore snapshot {}", short_id(&snapshot.id));
+    let entries = if args.dry_run {
+        files.iter().map(|file| RestoredFile::planned(file, &snapshot)).collect()
+    } else {
+        let reader = Reader::open(&repository).doing(doing)?;
+        let workers = job.workers()?;
+        let progress = Progress::new(&job.report);
+        let content = SnapshotContent::new(&reader, &workers, &snapshot, &progress);
+        target.prepare().doing(doing)?;
+        write_all(&content, &snapshot, &files, existing)?
+    };
+    let elapsed = begun.elapsed();
+    let restored = Restored {
+        message_type: "restored",
+        snapshot: snapshot.id.to_string(),
+        dry_run: args.dry_run,
+        files: entries,
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+    };
+    let mut text: String = restored.files.iter().map(|file| file.text(args.dry_run)).collect();
+    if !args.dry_run {
+        let total = restored.files.iter().filter_map(|file| file.size).sum();
+        let (total_text, rate) = (size::bytes(total), size::rate(total, elapsed));
+        let what = subject(&snapshot);
+        text += &format!("restored {what}: {total_text} in {} ({rate})\n", size::duration(elapsed));
+    }
+    job.report.outcome(&text, &restored)?;
+    Ok(Exit::Done)
+}
+
+/// Writes every file under another name; when all are complete and synced, they get their own.
+fn write_all(
+    content: &SnapshotContent<'_>,
+    snapshot: &Snapshot,
+    files: &[PlannedFile],
+    existing: Existing,
+) -> Result<Vec<RestoredFile>, Failure> {
+    let mut written = Vec::new();
+    for planned in files {
+        let doing = || planned.doing();
+        let file = NewFile::beside(&planned.path).map_err(Fault::File).doing(doing)?;
+        let form = match &planned.content {
+            Content::Xva(options) => {
+                Some(xen_source::write_xva(content, file.file(), options).doing(doing)?)
+            }
+            Content::Disk(place) => {
+                let out = RawOutput::NewFile(file.file());
+                xen_source::write_raw(content, *place, out).doing(doing)?;
+                None
+            }
+        };
+        let size = file.sync().map_err(Fault::File).doing(doing)?;
+        let mut entry = RestoredFile::planned(planned, snapshot);
+        entry.size = Some(size);
+        entry.identical = Some(form.is_none_or(|form| form == XvaForm::Exact));
+        written.push((file, planned, entry));
+    }
+    let mut entries = Vec::new();
+    for (file, planned, entry) in written {
+        file.rename(&planned.path, existing).doing(|| planned.doing())?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+impl RestoredFile {
+    fn planned(file: &PlannedFile, snapshot: &Snapshot) -> Self {
+        let (format, disk) = match file.content {
+            Content::Xva(_) => ("xva", None),
+            Content::Disk(place) => ("raw", Some(&snapshot.disks[place])),
+        };
+        Self {
+            path: file.path.display().to_string(),
+            format,
+            size: disk.map(|disk| disk.size_bytes),
+            disk: disk.map(|disk| disk.name.clone()),
+            identical: None,
+        }
+    }
+
+    fn text(&self, dry_run: bool) -> String {
+        let how = match (self.identical, self.format) {
+            (None, _) => "",
+            (Some(true), "xva") => ", byte by byte the export that was backed up",
+            (Some(_), "xva") => ", a new XVA",
+            (Some(_), _) => ", zeros are holes",
+        };
+        let size = self.size.map(|size| format!("  {}", size::bytes(size))).unwrap_or_default();
+        let verb = if dry_run { "would write" } else { "wrote" };
+        format!("{verb} {}{size}{how}\n", self.path)
+    }
+}

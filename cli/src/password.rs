@@ -1,0 +1,180 @@
+//! Passwords: from a file, a command, the environment or the terminal. Never from an argument, never printed.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use zeroize::Zeroizing;
+
+/// A password; it leaves memory when it is dropped.
+pub type Password = Zeroizing<Vec<u8>>;
+
+/// Where a password comes from.
+#[derive(Debug, Clone)]
+pub enum PasswordSource {
+    /// The content of a file, without the line end.
+    File(PathBuf),
+    /// What a shell command prints, without the line end.
+    Command(String),
+    /// The value of this environment variable.
+    Variable(&'static str),
+    /// Whoever sits at the terminal.
+    Terminal,
+}
+
+/// Whether a typed password is asked for a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// It opens something: a typing error does no harm.
+    Once,
+    /// It will be needed again: a typing error would be fatal.
+    Twice,
+}
+
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// The file could not be read.
+    #[error("cannot read the password file {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The command could not be started.
+    #[error("cannot run the password command")]
+    Command(#[source] io::Error),
+    /// The command failed.
+    #[error("the password command failed: {status}")]
+    Status {
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// Nobody can be asked.
+    #[error("no password was given, and there is no terminal to ask at")]
+    NoTerminal,
+    /// The terminal could not be read.
+    #[error("cannot read the password from the terminal")]
+    Terminal(#[source] io::Error),
+    /// It was typed in two ways.
+    #[error("the two passwords differ")]
+    Differ,
+    /// It is empty.
+    #[error("the password is empty")]
+    Empty,
+}
+
+impl PasswordSource {
+    /// Where the password of the repository comes from: what was typed goes before the environment.
+    pub fn of_repository(file: Option<PathBuf>, command: Option<String>) -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+        match (file, command) {
+            (Some(file), _) => Self::File(file),
+            (None, Some(command)) => Self::Command(command),
+            (None, None) => match variable("XENITH_PASSWORD_FILE") {
+                Some(file) => Self::File(file.into()),
+                None if std::env::var_os("XENITH_PASSWORD").is_some() => {
+                    Self::Variable("XENITH_PASSWORD")
+                }
+                None => Self::Terminal,
+            },
+        }
+    }
+
+    /// Where a new password comes from.
+    pub fn of_new(file: Option<PathBuf>, command: Option<String>) -> Self {
+        match (file, command) {
+            (Some(file), _) => Self::File(file),
+            (None, Some(command)) => Self::Command(command),
+            (None, None) => Self::Terminal,
+        }
+    }
+
+    /// Gets it. `prompt` is what a person is asked.
+    pub fn get(&self, prompt: &str, ask: Ask) -> Result<Password, PasswordError> {
+        let password = match self {
+            Self::File(path) => {
+                let failed = |source| PasswordError::File { path: path.clone(), source };
+                without_line_end(Zeroizing::new(std::fs::read(path).map_err(failed)?))
+            }
+            Self::Command(command) => without_line_end(output_of(command)?),
+            Self::Variable(name) => {
+                let value = std::env::var_os(name).unwrap_or_default();
+                Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value))
+            }
+            Self::Terminal => typed(prompt, ask)?,
+        };
+        match password.is_empty() {
+            true => Err(PasswordError::Empty),
+            false => Ok(password),
+        }
+    }
+}
+
+fn output_of(command: &str) -> Result<Password, PasswordError> {
+    let mut shell = Command::new("sh");
+    let shell = shell.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = shell.output().map_err(PasswordError::Command)?;
+    let printed = Zeroizing::new(output.stdout);
+    match output.status.success() {
+        true => Ok(printed),
+        false => Err(PasswordError::Status { status: output.status }),
+    }
+}
+
+fn typed(prompt: &str, ask: Ask) -> Result<Password, PasswordError> {
+    // The question goes to the terminal itself, so standard input may be a pipe.
+    if !io::stderr().is_terminal() && !io::stdin().is_terminal() {
+        return Err(PasswordError::NoTerminal);
+    }
+    let read = |prompt: String| match rpassword::prompt_password(prompt) {
+        Ok(text) => Ok(Zeroizing::new(text.into_bytes())),
+        Err(error) => Err(PasswordError::Terminal(error)),
+    };
+    let password = read(format!("{prompt}: "))?;
+    if ask == Ask::Twice && *password != *read(format!("{prompt} again: "))? {
+        return Err(PasswordError::Differ);
+    }
+    Ok(password)
+}
+
+/// Takes off exactly one line feed, and a carriage return before it.
+fn without_line_end(mut text: Password) -> Password {
+    if text.last() == Some(&b'\n') {
+        text.pop();
+        if text.last() == Some(&b'\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_line_end(text: &str, expected: &str) {
+        let stripped = without_line_end(Zeroizing::new(text.as_bytes().to_vec()));
+        assert_eq!(*stripped, expected.as_bytes());
+    }
+
+    #[test]
+    fn exactly_one_line_end_is_taken_off() {
+        check_line_end("secret\n", "secret");
+        check_line_end("secret\r\n", "secret");
+        check_line_end("secret\n\n", "secret\n");
+        check_line_end(" secret \r", " secret \r");
+        check_line_end("\n", "");
+    }
+
+    #[test]
+    fn commands_give_what_they_print_or_fail() {
+        let get = |command: &str| PasswordSource::Command(command.into()).get("", Ask::Once);
+        assert_eq!(*get("echo a b").expect("it prints"), b"a b");
+        assert!(matches!(get("exit 3"), Err(PasswordError::Status { .. })));
+        assert!(matches!(get("true"), Err(PasswordError::Empty)));
+    }
+}

@@ -1,0 +1,81 @@
+//! Results: as text for people, or as JSON with field names that stay (see JSON.md).
+
+mod snapshot;
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::advice::{Doing as _, Failure, Fault};
+use crate::text::{Form, printable};
+
+pub use snapshot::{
+    DiskEntry, SnapshotEntry, is_numbered, role_name, short_id, size_bytes, subject,
+};
+
+/// How results are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// To whom.
+    pub form: Form,
+    /// How much.
+    pub volume: Volume,
+}
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Volume {
+    /// Errors, and what was asked for.
+    Quiet,
+    /// What was done, too.
+    Normal,
+    /// Every detail.
+    Verbose,
+}
+
+impl Report {
+    /// Prints what was asked for.
+    pub fn answer(&self, text: &str, json: &impl Serialize) -> Result<(), Failure> {
+        match self.form {
+            Form::Text => print(&printable(text)),
+            Form::Json => {
+                let mut json = serde_json::to_string_pretty(json).expect("results are JSON");
+                json.push('\n');
+                print(&json)
+            }
+        }
+    }
+
+    /// Prints what was done; -q hides the text.
+    pub fn outcome(&self, text: &str, json: &impl Serialize) -> Result<(), Failure> {
+        match (self.form, self.volume) {
+            (Form::Text, Volume::Quiet) => Ok(()),
+            _ => self.answer(text, json),
+        }
+    }
+
+    /// Prints a step of what is being done; -q hides it, and JSON has no place for it.
+    pub fn step(&self, text: &str) -> Result<(), Failure> {
+        match (self.form, self.volume) {
+            (Form::Text, Volume::Normal | Volume::Verbose) => print(&printable(text)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something beside the results, on standard error; -q hides it, and so does JSON.
+    pub fn remark(&self, text: &str) {
+        if self.form == Form::Text && self.volume > Volume::Quiet {
+            // A remark that nobody hears changes nothing.
+            let _ = io::stderr().write_all(printable(text).as_bytes());
+        }
+    }
+}
+
+/// Prints on standard output. Whoever stops reading has seen enough: that is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(Fault::Print).doing(|| "cannot print the results".to_owned()),
+    }
+}
