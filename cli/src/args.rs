@@ -39,7 +39,14 @@ pub struct Args {
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// Directory of the repository
-    #[arg(short, long, global = true, env = "XENITH_REPOSITORY", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "XENITH_REPOSITORY",
+        hide_env_values = true
+    )]
     pub repo: Option<String>,
     /// File that holds the password [env: XENITH_PASSWORD_FILE; or the password itself in XENITH_PASSWORD]
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "password_command")]
@@ -89,38 +96,23 @@ pub enum CompressionLevel {
     Max,
 }
 
-/// What to do.
+/// What to do. The help text stands at the arguments of each command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a repository
     Init(InitArgs),
-    /// Back up VM exports, raw disks or files
     Backup(BackupArgs),
-    /// List snapshots
     Snapshots(SnapshotsArgs),
-    /// Show a snapshot and the VM in it
     Show(ShowArgs),
-    /// Write a snapshot, or disks of it, to files
     Restore(RestoreArgs),
-    /// Write a snapshot, or a disk of it, to standard output
     Dump(DumpArgs),
-    /// List the disks of a snapshot
     Ls(LsArgs),
-    /// Show what differs between two snapshots
     Diff(DiffArgs),
-    /// Look for damage
     Check(CheckArgs),
-    /// Show what the repository holds and what that costs
     Stats(StatsArgs),
-    /// List, add, remove or replace passwords
     Key(KeyArgs),
-    /// Print objects of the repository as JSON
     Cat(CatArgs),
-    /// Try everything on a small VM made for it
     Demo(DemoArgs),
-    /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page, or write all of them to a directory
     Man(ManArgs),
 }
 

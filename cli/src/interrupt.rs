@@ -1,6 +1,7 @@
 //! Ctrl-C: removes what is half written and ends the program. The repository needs no care: a kill at any time is safe.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,10 +32,16 @@ pub fn install() -> Result<(), ctrlc::Error> {
 pub struct HalfWritten(PathBuf);
 
 impl HalfWritten {
-    /// Begins with a file that exists.
-    pub fn new(path: &Path) -> Self {
-        half_written().insert(path.to_owned());
-        Self(path.to_owned())
+    /// Does `create`, which makes the file. Between the two an interruption waits.
+    pub fn begin<T>(
+        create: impl FnOnce() -> io::Result<T>,
+        path: impl FnOnce(&T) -> &Path,
+    ) -> io::Result<(Self, T)> {
+        let mut files = half_written();
+        let created = create()?;
+        let path = path(&created).to_owned();
+        files.insert(path.clone());
+        Ok((Self(path), created))
     }
 
     /// Does `finish`, which gives the file another name, either whole or not at all.

@@ -10,7 +10,7 @@ use crate::advice::{Doing as _, Failure, Fault};
 use crate::text::{Form, printable};
 
 pub use snapshot::{
-    DiskEntry, SnapshotEntry, is_numbered, role_name, short_id, size_bytes, subject,
+    DiskEntry, SnapshotEntry, disk_order, role_name, short_id, size_bytes, subject,
 };
 
 /// How results are told.
@@ -39,7 +39,7 @@ impl Report {
         match self.form {
             Form::Text => print(&printable(text)),
             Form::Json => {
-                let mut json = serde_json::to_string_pretty(json).expect("results are JSON");
+                let mut json = serde_json::to_string(json).expect("results are JSON");
                 json.push('\n');
                 print(&json)
             }

@@ -112,6 +112,9 @@ pub fn backup(
         Err(error) => {
             // The first error is the one to tell; a session that stays is no damage.
             let _ = session.abandon();
+            if let BackupError::Lookup(LookupError::CacheDamaged(_)) = error {
+                let _ = Lookup::discard(repository.cache());
+            }
             Err(error)
         }
     }

@@ -66,11 +66,11 @@ impl Hints {
     /// A chunk in a pack that may be used.
     pub fn find(&self, id: &ChunkId) -> Result<Option<Hint>, LookupError> {
         for location in self.lookup.find_all_chunks(id)? {
-            let facts = self.lookup.pack(location.pack)?;
-            let (Ok(len), true) = (u32::try_from(facts.len), self.usable.contains(&facts.id))
-            else {
+            if !self.usable.contains(&self.lookup.pack_id(location.pack)) {
                 continue;
-            };
+            }
+            let facts = self.lookup.pack(location.pack)?;
+            let Ok(len) = u32::try_from(facts.len) else { continue };
             let pack = IndexedPack { id: facts.id, len, kind: facts.kind, frames: facts.frames };
             return Ok(Some(Hint { pack, chunk: ChunkEntry { id: *id, place: location.place } }));
         }

@@ -3,6 +3,7 @@
 //! A command is a file and a free function over [`repository::Repository`]: [`backup::backup`],
 //! [`restore::SnapshotContent`], [`check::check`], [`diff::diff`], [`stats::stats`].
 //! Inside the crate a module uses only those above it in this file.
+#![forbid(unsafe_code)]
 
 pub mod storage;
 

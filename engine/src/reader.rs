@@ -164,7 +164,9 @@ impl<'r> Reader<'r> {
         parse: impl Fn(&[u8]) -> Result<T, FormatError>,
     ) -> Result<T, ContentReadError> {
         match self.entry_once(kind, id, &parse) {
-            Err(error) if error.may_heal() && self.reload()? => self.entry_once(kind, id, &parse),
+            Err(error) if error.may_heal() && self.reload(&error)? => {
+                self.entry_once(kind, id, &parse)
+            }
             entry => entry,
         }
     }
@@ -216,11 +218,18 @@ impl<'r> Reader<'r> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Loads the index again; false when nothing has changed, so that what is missing is damage (rule 17).
-    pub(crate) fn reload(&self) -> Result<bool, ContentReadError> {
+    /// Loads the index again after `failure`; false when nothing has changed, so that what is missing is damage
+    /// (rule 17). A damaged local cache is thrown away first.
+    pub(crate) fn reload(&self, failure: &ContentReadError) -> Result<bool, ContentReadError> {
+        let damaged_cache = failure.is_damaged_cache();
+        if damaged_cache {
+            // What cannot be removed is noticed again when it is opened, and left alone then.
+            let _ = Lookup::discard(self.repository.cache());
+        }
         let before = self.loaded();
         let (catalog, lookup) = load_index(self.repository, Audience::Reader)?;
-        let changed = catalog.state.number != before.catalog.state.number
+        let changed = damaged_cache
+            || catalog.state.number != before.catalog.state.number
             || catalog.counting != before.catalog.counting;
         if changed {
             let loaded = Arc::new(Loaded { catalog, lookup });
@@ -233,7 +242,19 @@ impl<'r> Reader<'r> {
 impl ContentReadError {
     /// Whether loading the index again may help.
     pub(crate) const fn may_heal(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Pack { .. })
+        matches!(self, Self::Missing { .. } | Self::Pack { .. }) || self.is_damaged_cache()
+    }
+
+    /// The pack whose bytes cannot be had or are not what was stored.
+    pub(crate) const fn unusable_pack(&self) -> Option<PackId> {
+        match self {
+            Self::Pack { pack, .. } | Self::Damaged { pack, .. } => Some(*pack),
+            _ => None,
+        }
+    }
+
+    const fn is_damaged_cache(&self) -> bool {
+        matches!(self, Self::Lookup(LookupError::CacheDamaged(_)))
     }
 }
 

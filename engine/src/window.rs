@@ -45,7 +45,7 @@ impl<'r> Window<'r> {
             return Err(ContentReadError::BackupRole);
         }
         match Self::plan(reader, workers, wanted.clone(), &BTreeSet::new()) {
-            Err(error) if error.may_heal() && reader.reload()? => {
+            Err(error) if error.may_heal() && reader.reload(&error)? => {
                 Self::plan(reader, workers, wanted, &BTreeSet::new())
             }
             window => window,
@@ -59,23 +59,23 @@ impl<'r> Window<'r> {
     ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
         let (reader, workers, wanted) = (self.reader, self.workers, self.wanted.clone());
         let mut failure = match self.rebuild(spare) {
-            Err(error) if error.may_heal() => error,
+            Err(error) => error,
             rebuilt => return rebuilt,
         };
         // Rule 18: a pack that cannot be read is no answer while another has the same chunks.
         let mut avoid = BTreeSet::new();
-        while let ContentReadError::Pack { pack, .. } = failure
+        while let Some(pack) = failure.unusable_pack()
             && avoid.insert(pack)
         {
             let again = Self::plan(reader, workers, wanted.clone(), &avoid);
             match again.and_then(|window| window.rebuild(spare)) {
                 Err(ContentReadError::Missing { .. }) => break,
-                Err(error) if error.may_heal() => failure = error,
+                Err(error) => failure = error,
                 rebuilt => return rebuilt,
             }
         }
         // Rule 17: what is missing is damage only if nothing has changed.
-        match reader.reload()? {
+        match failure.may_heal() && reader.reload(&failure)? {
             true => Self::plan(reader, workers, wanted, &BTreeSet::new())?.rebuild(spare),
             false => Err(failure),
         }

@@ -11,7 +11,7 @@ use engine::storage::memory::MemoryStorage;
 use repo_format::keys::Role;
 use repo_format::object_name::ObjectName;
 use repo_format::slot::KdfCost;
-use repo_tests::faulty_storage::{Call, Fault, FaultyStorage};
+use repo_tests::faulty_storage::{Fault, FaultyStorage};
 use repo_tests::repo::{
     PASSWORD, TestRepo, back_up, list_snapshots, open, options, restore_through,
 };
@@ -46,19 +46,10 @@ fn for_every_call<T>(
 
 const ANY: [Fault; 3] = [Fault::Refused, Fault::AnswerLost, Fault::Crash];
 
-/// A repository with two snapshots, and what a backup of a third sample left that died at its last step but two.
+/// A repository with two snapshots, and what a killed backup of a third sample left.
 fn lived_in() -> TestRepo {
     let repo = TestRepo::with(1, &[&Sample::small(1), &Sample::small(2)]);
-    let (recording, machine) = repo.fork().open_recording();
-    back_up(&machine, &mut Sample::small(9).source()).expect("a backup");
-    let calls = recording.calls();
-    let commit =
-        calls.iter().position(|call| matches!(call.changes(), Some(ObjectName::Snapshot(_))));
-    for call in &calls[..commit.expect("a commit")] {
-        if let Call::Create(name, bytes) = call {
-            repo.storage().objects().insert(*name, bytes.to_vec());
-        }
-    }
+    repo.leave_killed_backup(&Sample::small(9));
     repo
 }
 

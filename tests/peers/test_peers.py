@@ -4,51 +4,22 @@ Needs: the binary (XENITH, default target/release/xenith), node with the package
 qemu-img, zstd. Run: python test_peers.py
 """
 
-import json
-import os
 import random
 import subprocess
-import tempfile
+import sys
 import unittest
 from pathlib import Path
 
-import make_xva
-from make_xva import MIB, Disk, Kind
-
 HERE = Path(__file__).resolve().parent
-XENITH = os.environ.get("XENITH", str(HERE.parent.parent / "target/release/xenith"))
+sys.path.insert(0, str(HERE.parent / "cli"))
+
+import make_xva  # noqa: E402
+from make_xva import MIB, Disk, Kind  # noqa: E402
+from repository import Repository  # noqa: E402
 
 
 def noise(seed: int, length: int) -> bytes:
     return random.Random(seed).randbytes(length)
-
-
-class Repository:
-    """A repository in a temporary directory, driven through the command line."""
-
-    def __init__(self, test: unittest.TestCase) -> None:
-        temporary = tempfile.TemporaryDirectory()
-        test.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
-        self.password = self.folder / "password"
-        self.password.write_text("correct horse\n")
-        self.run("init")
-
-    def run(self, *arguments: str, code: int = 0, stdin: bytes | None = None) -> subprocess.CompletedProcess:
-        common = ["-r", str(self.folder / "repo"), "--password-file", str(self.password), "--cache-dir", str(self.folder / "cache")]
-        done = subprocess.run([XENITH, *common, *arguments], input=stdin, capture_output=True)
-        if done.returncode != code:
-            raise AssertionError(f"xenith {arguments} gave {done.returncode}, not {code}:\n{done.stderr.decode()}")
-        return done
-
-    def backup(self, *arguments: str, stdin: bytes | None = None) -> dict:
-        done = self.run("--json", "backup", *arguments, stdin=stdin)
-        [snapshot] = json.loads(done.stdout)["snapshots"]
-        return snapshot
-
-    def stored_bytes(self) -> int:
-        files = (self.folder / "repo").rglob("*")
-        return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def disks(seed: int) -> dict[str, list[Disk]]:
@@ -140,46 +111,6 @@ class Archives(unittest.TestCase):
             back = repository.folder / "back.raw"
             repository.run("restore", snapshot["id"], "--format", "raw", "--disk", str(number), "--target", str(back), "--force")
             subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "raw", str(raw), str(back)], check=True, stdout=subprocess.DEVNULL)
-
-
-class Mistakes(unittest.TestCase):
-    """Item 5: no snapshot, a message that names the place, the right exit code; the next run is good."""
-
-    def setUp(self) -> None:
-        self.repository = Repository(self)
-        self.archive = make_xva.archive(Kind(), disks(9)["one disk"])
-
-    def refuse(self, given: bytes, code: int, *words: str) -> None:
-        done = self.repository.run("backup", "--stdin", "--type", "xva", code=code, stdin=given)
-        for word in words:
-            self.assertIn(word, done.stderr.decode())
-        self.assertEqual(json.loads(self.repository.run("--json", "snapshots").stdout), [])
-
-    def tearDown(self) -> None:
-        snapshot = self.repository.backup("--stdin", stdin=self.archive)
-        self.assertEqual(self.repository.run("dump", snapshot["id"]).stdout, self.archive)
-        self.repository.run("check", "--read-data")
-
-    def test_a_cut_stream(self) -> None:
-        for length in (600, len(self.archive) // 2, len(self.archive) - 1024, len(self.archive) - 1):
-            self.refuse(self.archive[:length], 3, "ends inside")
-
-    def test_one_wrong_checksum(self) -> None:
-        place = self.archive.index(b"Ref:41/00000001.xxhash") + 512
-        self.refuse(self.archive[:place] + b"0000000000000000" + self.archive[place + 16 :], 3, "Ref:41/00000001", "checksum")
-
-    def test_an_appended_error_page(self) -> None:
-        page = b"HTTP/1.1 500 Internal Error\r\ncontent-length: 0\r\n\r\n<html>VDI_IO_ERROR</html>"
-        middle = len(self.archive) // 2
-        self.refuse(self.archive[:middle] + page, 3)
-        self.refuse(self.archive[: self.archive.index(b"Ref:41/00000003")] + page, 3, "error page")
-
-    def test_absurd_sizes(self) -> None:
-        size = self.archive.index(b"Ref:41/00000001") + 124
-        self.refuse(self.archive[:size] + b"77777777777\0" + self.archive[size + 12 :], 3)
-
-    def test_what_is_not_an_xva(self) -> None:
-        self.refuse(noise(1, 100_000), 1, "not recognised")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ pub enum Fault {
     SentTwice,
     /// The call is done, and the machine dies: this and every later call fails.
     Crash,
+    /// The machine dies before the call is done.
+    CrashBefore,
     /// One bit of what is read is flipped; other calls are answered as they should be.
     Flipped(u64),
 }
@@ -39,6 +41,12 @@ pub enum Call {
 }
 
 impl Call {
+    /// Whether it creates a snapshot or tombstone.
+    #[must_use]
+    pub const fn is_commit(&self) -> bool {
+        matches!(self, Self::Create(ObjectName::Snapshot(_), _))
+    }
+
     /// The object that it creates, replaces or deletes.
     #[must_use]
     pub const fn changes(&self) -> Option<ObjectName> {
@@ -54,10 +62,17 @@ type Meanwhile = Box<dyn FnOnce(&dyn Storage) + Send>;
 /// Which call a [`Meanwhile`] waits for.
 type Wanted = Box<dyn Fn(&Call) -> bool + Send>;
 
+/// The call that goes wrong.
+enum Victim {
+    /// Counts from 1.
+    Number(usize),
+    First(Wanted),
+}
+
 #[derive(Default)]
 struct Plan {
-    /// Counts from 1.
-    fault: Option<(usize, Fault)>,
+    fault: Option<(Victim, Fault)>,
+    failed: bool,
     crashed: bool,
     delays: Vec<(Wanted, Meanwhile)>,
     calls: Vec<Call>,
@@ -80,7 +95,7 @@ impl FaultyStorage {
     #[must_use]
     pub fn failing(inner: Arc<dyn Storage>, call: usize, fault: Fault) -> Arc<Self> {
         let storage = Self::recording(inner);
-        storage.plan().fault = Some((call, fault));
+        storage.fail_from_now(call, fault);
         storage
     }
 
@@ -88,7 +103,12 @@ impl FaultyStorage {
     pub fn fail_from_now(&self, call: usize, fault: Fault) {
         let mut plan = self.plan();
         plan.calls.clear();
-        plan.fault = Some((call, fault));
+        plan.fault = Some((Victim::Number(call), fault));
+    }
+
+    /// Lets the first call that is `wanted` go wrong.
+    pub fn fail_at(&self, wanted: impl Fn(&Call) -> bool + Send + 'static, fault: Fault) {
+        self.plan().fault = Some((Victim::First(Box::new(wanted)), fault));
     }
 
     /// Delays the first call that is `wanted` until `meanwhile` has been done, on the storage below.
@@ -109,8 +129,7 @@ impl FaultyStorage {
     /// Whether the call that was to go wrong has come.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        let plan = self.plan();
-        plan.fault.is_some_and(|(call, _)| plan.calls.len() >= call)
+        self.plan().failed
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -125,16 +144,21 @@ impl FaultyStorage {
         }
         let delay = plan.delays.iter().position(|(wanted, _)| wanted(&call));
         let delay = delay.map(|place| plan.delays.remove(place));
+        let number = plan.calls.len() + 1;
+        let strikes = |(victim, _): &mut (Victim, Fault)| match victim {
+            Victim::Number(wanted) => *wanted == number,
+            Victim::First(wanted) => wanted(&call),
+        };
+        let fault = plan.fault.take_if(strikes).map(|(_, fault)| fault);
         plan.calls.push(call);
-        let number = plan.calls.len();
-        let fault = plan.fault.filter(|(call, _)| *call == number).map(|(_, fault)| fault);
-        plan.crashed = fault == Some(Fault::Crash);
+        plan.failed |= fault.is_some();
+        plan.crashed = matches!(fault, Some(Fault::Crash | Fault::CrashBefore));
         drop(plan);
         if let Some((_, meanwhile)) = delay {
             meanwhile(&*self.inner);
         }
         match fault {
-            Some(Fault::Refused) => Err(failure()),
+            Some(Fault::Refused | Fault::CrashBefore) => Err(failure()),
             fault => Ok(fault),
         }
     }

@@ -22,14 +22,14 @@ use engine::storage::memory::MemoryStorage;
 use engine::surroundings::Surroundings;
 use repo_format::frame::Compression;
 use repo_format::header::Kind;
-use repo_format::id::{RunId, SnapshotId};
-use repo_format::object_name::ObjectName;
+use repo_format::id::{PackId, RunId, SnapshotId};
+use repo_format::object_name::{IndexName, ObjectName};
 use repo_format::slot::KdfCost;
 use repo_format::snapshot::Snapshot;
 use repo_format::state::State;
 use repo_format::void;
 
-use crate::faulty_storage::FaultyStorage;
+use crate::faulty_storage::{Call, Fault, FaultyStorage};
 use crate::sample::{DiskHashes, Sample, restored_hashes};
 
 /// The password of every repository here.
@@ -262,6 +262,20 @@ impl TestRepo {
         snapshot
     }
 
+    /// Puts what a backup of `sample` leaves that is killed right before its commit. Returns its session.
+    #[track_caller]
+    pub fn leave_killed_backup(&self, sample: &Sample) -> SnapshotId {
+        let storage = FaultyStorage::recording(self.storage());
+        let machine = self.open_through(storage.clone());
+        storage.fail_at(Call::is_commit, Fault::CrashBefore);
+        assert!(back_up(&machine, &mut sample.source()).is_err(), "it was killed");
+        let changed = storage.calls().iter().find_map(Call::changes);
+        match changed {
+            Some(ObjectName::Session(id)) => id,
+            other => panic!("a backup began with {other:?}"),
+        }
+    }
+
     /// From now on `snapshot` must restore to `sample`.
     pub fn expect(&mut self, snapshot: &Snapshot, sample: &Sample) {
         self.expected.insert(snapshot.id, sample.hashes());
@@ -326,6 +340,33 @@ impl TestRepo {
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.storage.objects().values().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Names of all packs.
+    #[must_use]
+    pub fn packs(&self) -> Vec<PackId> {
+        let pack = |name: &ObjectName| match name {
+            ObjectName::Pack(id) => Some(*id),
+            _ => None,
+        };
+        self.storage.objects().keys().filter_map(pack).collect()
+    }
+
+    /// Names of the index objects of a session.
+    #[must_use]
+    pub fn index_of(&self, id: SnapshotId) -> Vec<IndexName> {
+        let index = |name: &ObjectName| match name {
+            ObjectName::Index(name) if name.owner == id => Some(*name),
+            _ => None,
+        };
+        self.storage.objects().keys().filter_map(index).collect()
+    }
+
+    /// What a backup of `sample` would cost now, in bytes of new chunks; it is made in a fork.
+    #[track_caller]
+    pub fn cost_of(&self, sample: &Sample) -> u64 {
+        let made = back_up(&self.fork().repository, &mut sample.source());
+        made.expect("a backup").statistics.new_bytes
     }
 
     /// Names of the objects that pass.

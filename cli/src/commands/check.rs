@@ -84,19 +84,11 @@ fn text(report: &CheckReport) -> String {
     text + &match damages {
         0 => ": no damage found\n".to_owned(),
         count => format!(
-            "\n{} found; nothing was changed. Get what is damaged from a copy of the repository, and back up again soon\n",
-            size::plural(count as u64, "damage"),
+            "\ndamage found in {}; nothing was changed. Get what is damaged from a copy of the \
+             repository, and back up again soon\n",
+            size::plural(count as u64, "place"),
         ),
-    }
-}
-
-impl CheckEntry {
-    fn of(report: &CheckReport) -> Self {
-        let finding = |finding: &Finding| FindingEntry {
-            code: finding.code(),
-            damage: finding.is_damage(),
-            message: finding.to_string(),
-        };
+    };
         let checked = report.checked;
         Self {
             damaged: report.has_damage(),

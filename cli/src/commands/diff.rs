@@ -81,7 +81,7 @@ fn pairs<'s>(old: &'s Snapshot, new: &'s Snapshot) -> Vec<Pair<'s>> {
     let mut left = Vec::new();
     for disk in old.disks.iter().filter(is_compared) {
         let same_key = |other: &&SnapshotDisk| !disk.key.is_empty() && other.key == disk.key;
-        match come.iter().position(|other| same_key(other)) {
+        match come.iter().position(same_key) {
             Some(place) => pairs.push((Some(disk), Some(come.remove(place)))),
             None => left.push(disk),
         }

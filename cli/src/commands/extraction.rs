@@ -6,7 +6,7 @@ use xen_source::{ChecksumKind, Macs, XvaOptions};
 
 use crate::advice::{Failure, refused};
 use crate::args::{Checksum, ExtractArgs, Format};
-use crate::report::{is_numbered, short_id};
+use crate::report::{disk_order, short_id};
 
 /// What is written.
 #[derive(Debug, Clone)]
@@ -83,17 +83,15 @@ fn fresh_name(snapshot: &Snapshot) -> Option<String> {
 
 /// What a snapshot is when nothing of it is named: its disks, or its file.
 fn whole(snapshot: &Snapshot) -> Vec<usize> {
-    let is_content = |role| matches!(role, DiskRole::Disk | DiskRole::File);
-    let places = snapshot.disks.iter().enumerate().filter(|(_, disk)| is_content(disk.role));
-    places.map(|(place, _)| place).collect()
+    let is_memory = |place: &usize| snapshot.disks[*place].role == DiskRole::Memory;
+    disk_order(snapshot).into_iter().filter(|place| !is_memory(place)).collect()
 }
 
 /// The disk that is meant: a name goes before a number.
 fn find_disk(snapshot: &Snapshot, text: &str) -> Result<usize, Failure> {
     let named = snapshot.disks.iter().position(|disk| disk.name == text);
-    let mut numbered = (0..).zip(&snapshot.disks).filter(|(_, disk)| is_numbered(disk.role));
-    let counted = text.parse().ok().and_then(|number: usize| numbered.nth(number));
-    match named.or(counted.map(|(place, _)| place)) {
+    let counted = || disk_order(snapshot).get(text.parse::<usize>().ok()?).copied();
+    match named.or_else(counted) {
         Some(place) => Ok(place),
         None => {
             let id = short_id(&snapshot.id);

@@ -6,7 +6,7 @@ use crate::advice::Failure;
 use crate::args::LsArgs;
 use crate::exit::Exit;
 use crate::job::{Job, Writes};
-use crate::report::{DiskEntry, is_numbered, role_name};
+use crate::report::{DiskEntry, disk_order, role_name};
 use crate::selection;
 use crate::size;
 use crate::text::{Align, Table};
@@ -23,17 +23,12 @@ pub fn run(job: &Job, args: LsArgs) -> Result<Exit, Failure> {
         ("Bytes", Align::Right),
         ("Key", Align::Left),
     ]);
-    let mut number = 0;
-    for disk in &snapshot.disks {
-        let shown = match is_numbered(disk.role) {
-            true => {
-                number += 1;
-                (number - 1).to_string()
-            }
-            false => String::new(),
-        };
+    let order = disk_order(&snapshot);
+    let others = (0..snapshot.disks.len()).filter(|place| !order.contains(place));
+    for (row, place) in order.iter().copied().chain(others).enumerate() {
+        let disk = &snapshot.disks[place];
         table.row([
-            shown,
+            if row < order.len() { row.to_string() } else { String::new() },
             disk.name.clone(),
             role_name(disk.role).to_owned(),
             size::bytes(disk.size_bytes),

@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
 use crate::record::VmRecord;
-use crate::report::{SnapshotEntry, is_numbered, subject};
+use crate::report::{SnapshotEntry, disk_order};
 use crate::selection;
 use crate::size;
 use crate::text::{Align, Table};
@@ -70,6 +70,7 @@ fn read_record(
 fn snapshot_text(snapshot: &Snapshot) -> String {
     let Snapshot { origin, statistics, .. } = snapshot;
     let elapsed = Duration::from_millis(statistics.elapsed_ms);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
     let mut row = |name: &str, value: String| {
         if !value.trim().is_empty() {
@@ -78,7 +79,7 @@ fn snapshot_text(snapshot: &Snapshot) -> String {
     };
     row("snapshot", snapshot.id.to_string());
     row("time", clock::local(snapshot.time));
-    row("of", subject(snapshot).to_owned());
+    row("vm", format!("{} {}", text(&origin.vm_name), text(&origin.vm_uuid)));
     row("container", format!("{} {}", origin.container, origin.compression));
     row("path", origin.path.clone());
     row("made on", format!("{} by {}", snapshot.host, snapshot.program));
@@ -88,7 +89,7 @@ fn snapshot_text(snapshot: &Snapshot) -> String {
     row("read", format!("{} in {}", size::bytes(statistics.input_bytes), size::duration(elapsed)));
     let (new, added) = (size::bytes(statistics.new_bytes), size::bytes(statistics.stored_bytes));
     row("new", format!("{new}, {added} stored"));
-    for disk in snapshot.disks.iter().filter(|disk| is_numbered(disk.role)) {
+    for disk in disk_order(snapshot).into_iter().map(|place| &snapshot.disks[place]) {
         row("disk", format!("{}  {}  {}", disk.name, size::bytes(disk.size_bytes), disk.key));
     }
     table.lines("")

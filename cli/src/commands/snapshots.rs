@@ -10,7 +10,7 @@ use crate::args::{GroupBy, SnapshotsArgs};
 use crate::clock;
 use crate::exit::Exit;
 use crate::job::{Job, Writes};
-use crate::report::{SnapshotEntry, is_numbered, short_id, size_bytes, subject};
+use crate::report::{SnapshotEntry, disk_order, short_id, size_bytes, subject};
 use crate::selection;
 use crate::size;
 use crate::text::{Align, Table};
@@ -64,9 +64,10 @@ fn by_vm(listed: &[Snapshot]) -> Vec<Group<'_>> {
     for snapshot in listed {
         groups.entry(vm_key(snapshot)).or_default().push(snapshot);
     }
-    let name = |group: &Vec<&'_ Snapshot>| group.len() - 1;
-    let mut named: Vec<Group<'_>> =
-        groups.into_values().map(|group| (subject(group[name(&group)]), group)).collect();
+    let mut named: Vec<Group<'_>> = Vec::new();
+    for group in groups.into_values() {
+        named.push((group.last().map_or("", |newest| subject(newest)), group));
+    }
     named.sort_by_key(|(name, _)| *name);
     named
 }
@@ -99,7 +100,7 @@ fn table(snapshots: &[&Snapshot]) -> Table {
         ("Run", Align::Left),
     ]);
     for snapshot in snapshots {
-        let disks = snapshot.disks.iter().filter(|disk| is_numbered(disk.role));
+        let disks = disk_order(snapshot).into_iter().map(|place| &snapshot.disks[place]);
         table.row([
             short_id(&snapshot.id),
             clock::local(snapshot.time),

@@ -40,7 +40,7 @@ pub struct SnapshotEntry {
 /// A disk or stream of a snapshot.
 #[derive(Debug, Serialize)]
 pub struct DiskEntry {
-    number: Option<u64>,
+    number: Option<usize>,
     name: String,
     role: &'static str,
     size: u64,
@@ -95,9 +95,9 @@ impl SnapshotEntry {
 impl DiskEntry {
     /// The disks and streams of a snapshot, in their order.
     pub fn all(snapshot: &Snapshot) -> Vec<Self> {
-        let mut numbers = 0..;
-        let entry = |disk: &SnapshotDisk| Self {
-            number: if is_numbered(disk.role) { numbers.next() } else { None },
+        let order = disk_order(snapshot);
+        let entry = |(place, disk): (usize, &SnapshotDisk)| Self {
+            number: order.iter().position(|numbered| *numbered == place),
             name: disk.name.clone(),
             role: role_name(disk.role),
             size: disk.size_bytes,
@@ -105,7 +105,7 @@ impl DiskEntry {
             disk_id: disk.id.to_string(),
             new: None,
         };
-        snapshot.disks.iter().map(entry).collect()
+        snapshot.disks.iter().enumerate().map(entry).collect()
     }
 }
 
@@ -122,14 +122,24 @@ pub fn subject(snapshot: &Snapshot) -> &str {
     origin.vm_name.as_ref().or(origin.vm_uuid.as_ref()).unwrap_or(&origin.path)
 }
 
+/// Places of the disks and files, in the order of the numbers by which people choose them: `xvda` before `xvdb`
+/// before `xvdaa`. An export has them in another order every night.
+pub fn disk_order(snapshot: &Snapshot) -> Vec<usize> {
+    let disk = |place: &usize| &snapshot.disks[*place];
+    let mut places: Vec<usize> = (0..snapshot.disks.len()).collect();
+    places.retain(|place| is_numbered(disk(place).role));
+    places.sort_by_key(|place| (disk(place).name.len(), &disk(place).name));
+    places
+}
+
 /// Bytes of all disks and files, holes included.
 pub fn size_bytes(snapshot: &Snapshot) -> u64 {
-    let disks = snapshot.disks.iter().filter(|disk| is_numbered(disk.role));
-    disks.map(|disk| disk.size_bytes).fold(0, u64::saturating_add)
+    let places = disk_order(snapshot).into_iter();
+    places.map(|place| snapshot.disks[place].size_bytes).fold(0, u64::saturating_add)
 }
 
 /// Whether people choose it by a number: what is no disk or file is there for the program.
-pub const fn is_numbered(role: DiskRole) -> bool {
+const fn is_numbered(role: DiskRole) -> bool {
     match role {
         DiskRole::Disk | DiskRole::Memory | DiskRole::File => true,
         DiskRole::Record | DiskRole::Layout => false,

@@ -5,7 +5,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::source::{Source, SourceError};
 use repo_format::limits::TEXT_MAX;
@@ -51,7 +51,7 @@ pub fn resolve(args: &BackupArgs) -> Result<Vec<Input>, Failure> {
         return Ok(vec![Input { from: From::Stdin, kind }]);
     }
     let all_raw = match kind {
-        None => args.paths.iter().all(looks_raw),
+        None => args.paths.iter().all(|path| looks_raw(path)),
         Some(kind) => kind == Kind::Raw,
     };
     match &args.vm_name {
@@ -126,7 +126,7 @@ impl fmt::Display for Input {
 }
 
 /// What `xen_source::open` takes for a raw disk if it is no XVA.
-fn looks_raw(path: &PathBuf) -> bool {
+fn looks_raw(path: &Path) -> bool {
     let has_name =
         |name: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(name));
     has_name("raw") || has_name("img") || path.metadata().is_ok_and(|metadata| is_device(&metadata))

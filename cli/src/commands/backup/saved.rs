@@ -10,7 +10,7 @@ use super::input::Input;
 use crate::advice::{ErrorMessage, Failure};
 use crate::exit::Exit;
 use crate::job::Writes;
-use crate::report::{SnapshotEntry, is_numbered, short_id};
+use crate::report::{SnapshotEntry, disk_order, short_id};
 use crate::size;
 use crate::text::{Align, Table};
 
@@ -50,11 +50,10 @@ impl Saved {
         let columns =
             [Align::Left, Align::Right, Align::Left, Align::Right].map(|align| ("", align));
         let mut table = Table::new(&columns);
-        for (disk, new) in disks.iter().zip(&self.new_bytes) {
-            if is_numbered(disk.role) {
-                let (size, new) = (size::bytes(disk.size_bytes), size::bytes(*new));
-                table.row([disk.name.clone(), size, "new".to_owned(), new]);
-            }
+        for place in disk_order(&self.snapshot) {
+            let (disk, new) = (&disks[place], self.new_bytes.get(place).copied().unwrap_or(0));
+            let (size, new) = (size::bytes(disk.size_bytes), size::bytes(new));
+            table.row([disk.name.clone(), size, "new".to_owned(), new]);
         }
         let mut text = table.lines("  ");
         if statistics.checksums_verified > 0 {

@@ -31,8 +31,10 @@ impl NewFile {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let prefix: String = format!(".{name}.").chars().take(50).collect();
         let mut builder = tempfile::Builder::new();
-        let file = builder.prefix(&prefix).suffix(".partial").tempfile_in(directory(path))?;
-        Ok(Self { guard: HalfWritten::new(file.path()), file })
+        builder.prefix(&prefix).suffix(".partial");
+        let create = || builder.tempfile_in(directory(path));
+        let (guard, file) = HalfWritten::begin(create, NamedTempFile::path)?;
+        Ok(Self { guard, file })
     }
 
     /// The file, new and empty.

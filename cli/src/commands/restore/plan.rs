@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use repo_format::snapshot::Snapshot;
+use repo_format::snapshot::{DiskRole, Snapshot};
 use xen_source::XvaOptions;
 
 use crate::advice::{Failure, Fault, refused};
@@ -122,9 +122,9 @@ impl PlannedFile {
 /// A disk is `xvda.raw`; a file is called what it was.
 fn disk_file_name(snapshot: &Snapshot, place: usize) -> String {
     let disk = &snapshot.disks[place];
-    match crate::report::is_numbered(disk.role) && snapshot.origin.container != "file" {
-        true => format!("{}.raw", file_name(&disk.name)),
-        false => file_name(&disk.name),
+    match disk.role {
+        DiskRole::Disk | DiskRole::Memory => format!("{}.raw", file_name(&disk.name)),
+        DiskRole::Record | DiskRole::Layout | DiskRole::File => file_name(&disk.name),
     }
 }
 
