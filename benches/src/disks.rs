@@ -67,26 +67,26 @@ where
     }
 }
 
-/// Stored content of one disk that was never stored: what an XVA is written from.
-pub struct ImageContent<'a> {
-    image: &'a [u8],
+/// Stored content of one disk that was never stored, all of it one chunk again and again: what an XVA is written from.
+pub struct ChunkContent {
+    segment: Vec<u8>,
     disks: [StoredDisk; 1],
 }
 
-impl<'a> ImageContent<'a> {
-    /// A disk with these bytes.
-    pub fn new(image: &'a [u8]) -> Self {
+impl ChunkContent {
+    /// A disk of `count` times `chunk`, which divides a segment.
+    pub fn new(chunk: &[u8], count: usize) -> Self {
         let disk = StoredDisk {
             role: Role::Disk,
             name: "xvda".to_owned(),
             key: String::new(),
-            size_bytes: image.len() as u64,
+            size_bytes: (count * chunk.len()) as u64,
         };
-        Self { image, disks: [disk] }
+        Self { segment: chunk.repeat(SEGMENT_LEN / chunk.len()), disks: [disk] }
     }
 }
 
-impl Content for ImageContent<'_> {
+impl Content for ChunkContent {
     fn disks(&self) -> &[StoredDisk] {
         &self.disks
     }
@@ -95,10 +95,13 @@ impl Content for ImageContent<'_> {
         Err(ContentError::Invalid { what: "there are no streams".to_owned() })
     }
 
-    fn read_disk(&self, _: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError> {
-        for (number, bytes) in (0..).zip(self.image.chunks(SEGMENT_LEN)) {
-            let offset_bytes = number * SEGMENT_LEN as u64;
-            sink.segment(offset_bytes, bytes).map_err(ContentError::Output)?;
+    fn read_disk(&self, disk: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError> {
+        let mut offset_bytes = 0;
+        while offset_bytes < self.disks[disk].size_bytes {
+            let left = self.disks[disk].size_bytes - offset_bytes;
+            let len = SEGMENT_LEN.min(usize::try_from(left).unwrap_or(SEGMENT_LEN));
+            sink.segment(offset_bytes, &self.segment[..len]).map_err(ContentError::Output)?;
+            offset_bytes += len as u64;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use engine::backup::{BackupRequest, backup};
 use engine::catalog::{Audience, load_index};
 use engine::examine::Examiner;
 use engine::observer::Silent;
-use engine::packer::Threads;
+use engine::packer::{Packing, Threads};
 use engine::parallel::Workers;
 use engine::repository::{OpenOptions, Repository};
 use engine::session::Who;
@@ -91,7 +91,7 @@ pub fn store(
         vm_name: Some("bench".to_owned()),
         time: None,
         utc_offset: 0,
-        compression: Compression::Zstd(3),
+        packing: Packing::new(Compression::Zstd(3)),
     };
     Ok(backup(repository, pools.threads(), source, &request, &Silent)?)
 }

@@ -1,4 +1,5 @@
-//! What to tell about an error: what was being done, why it was not, whether anything is damaged, and what to do next.
+//! What to tell about an error: what was being done, why it was not, whether anything is
+//! damaged, and what to do next.
 //!
 //! ```text
 //! error: cannot open the repository at /srv/backup
@@ -6,7 +7,8 @@
 //!   hint: check where the password comes from; nothing was changed
 //! ```
 //!
-//! The matches are exhaustive: a new error does not compile until somebody has decided what to advise.
+//! The matches are exhaustive: a new error does not compile until somebody has decided what to
+//! advise.
 
 mod repository;
 
@@ -241,7 +243,8 @@ fn on_source(error: &SourceError) -> Advice {
                  export again, what is stored already is not stored twice";
     match error {
         SourceError::Unrecognised { .. } => failed(
-            "nothing was saved; check what was given, or say what it is with --type (file keeps anything as it is)",
+            "nothing was saved; check what was given, or say what it is with --type (file keeps \
+             anything as it is)",
         ),
         SourceError::Cut { .. } | SourceError::Damaged { .. } => {
             Advice { exit: Exit::Partly, hint: again.to_owned() }

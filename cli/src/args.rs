@@ -21,7 +21,8 @@ pub use reading::{
 
 /// Backs up XenServer and XCP-ng VMs into encrypted, deduplicated repositories.
 ///
-/// Exit codes: 0 done; 1 failed, or check found damage; 3 partly done, or an input is cut or damaged;
+/// Exit codes: 0 done; 1 failed, or check found damage; 3 partly done, or an input is cut or
+/// damaged;
 /// 10 no repository; 12 wrong password; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "xenith", version, max_term_width = 100, infer_subcommands = false)]
@@ -48,7 +49,8 @@ pub struct GlobalArgs {
         hide_env_values = true
     )]
     pub repo: Option<String>,
-    /// File that holds the password [env: XENITH_PASSWORD_FILE; or the password itself in XENITH_PASSWORD]
+    /// File that holds the password [env: XENITH_PASSWORD_FILE; or the password itself in
+    /// XENITH_PASSWORD]
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "password_command")]
     pub password_file: Option<PathBuf>,
     /// Shell command that prints the password

@@ -16,7 +16,8 @@ pub enum Exit {
     NoRepository = 10,
     /// The password opens no key slot.
     WrongPassword = 12,
-    /// Ctrl-C, or another signal to end. (11, restic's code for a locked repository, is reserved: nothing locks.)
+    /// Ctrl-C, or another signal to end. (11, restic's code for a locked repository, is
+    /// reserved: nothing locks.)
     Interrupted = 130,
 }
 

@@ -1,4 +1,5 @@
-//! Ctrl-C: removes what is half written and ends the program. The repository needs no care: a kill at any time is safe.
+//! Ctrl-C: removes what is half written and ends the program. The repository needs no care: a
+//! kill at any time is safe.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,5 @@
-//! What is meant by what was typed: where the repository is, who opens it, how it is told. No command looks behind this.
+//! What is meant by what was typed: where the repository is, who opens it, how it is told. No
+//! command looks behind this.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -1,34 +1,28 @@
 //! `xenith`: backs up XenServer and XCP-ng VMs into encrypted, deduplicated repositories.
 //!
-//! `args` is what was typed, `job` what is meant by it. `commands` call the engine and hand the results to `report`.
-//! Errors are told once, by `advice`. Inside the crate a module uses only those above it in this file.
+//! `args` is what was typed, `job` what is meant by it. `commands` call the engine and hand the
+//! results to `report`. Errors are told once, by `advice`. Inside the crate a module uses only
+//! those in the groups above its own.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod exit;
-
 mod size;
-
 mod text;
 
-mod clock;
-
 mod args;
-
 mod interrupt;
-
 mod password;
 
 mod advice;
 
 mod report;
 
+mod job;
 mod progress;
 
-mod job;
-
-mod selection;
-
 mod record;
+mod selection;
 
 mod commands;
 

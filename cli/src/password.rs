@@ -1,4 +1,5 @@
-//! Passwords: from a file, a command, the environment or the terminal. Never from an argument, never printed.
+//! Passwords: from a file, a command, the environment or the terminal. Never from an argument,
+//! never printed.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};

@@ -3,7 +3,6 @@
 use engine::catalog::{Audience, Catalog};
 use engine::repository::Repository;
 use engine::snapshots::{self, Filter};
-use repo_format::id::SnapshotId;
 use repo_format::snapshot::Snapshot;
 
 use crate::advice::{Doing as _, Failure};
@@ -15,21 +14,22 @@ impl From<FilterArgs> for Filter {
     }
 }
 
-/// Every snapshot that is not forgotten, oldest first.
+/// Every snapshot that is not forgotten, oldest first. Those that are damaged are told of and left out.
 pub fn all(repository: &Repository) -> Result<Vec<Snapshot>, Failure> {
-    Catalog::load(repository, Audience::Reader)
-        .and_then(|catalog| snapshots::list(repository, &catalog))
-        .doing(|| format!("cannot list the snapshots of {}", repository.storage().location()))
+    let doing = || format!("cannot list the snapshots of {}", repository.storage().location());
+    let catalog = Catalog::load(repository, Audience::Reader).doing(doing)?;
+    let listing = snapshots::list(repository, &catalog).doing(doing)?;
+    for damaged in listing.damaged {
+        eprintln!(
+            "warning: {damaged} and is left out; the others can be restored, see `xenith check`"
+        );
+    }
+    Ok(listing.snapshots)
 }
 
 /// The snapshot that `text` means: an id, the beginning of one, or `latest`.
 pub fn one(repository: &Repository, text: &str, filter: &Filter) -> Result<Snapshot, Failure> {
-    match (all(repository), SnapshotId::parse_hex(text)) {
-        (Ok(all), _) => among(&all, text, filter).cloned(),
-        // The list fails if any snapshot is damaged; one whose whole id is known need not suffer for it.
-        (Err(failure), Ok(id)) => snapshots::read_snapshot(repository, id).map_err(|_| failure),
-        (Err(failure), Err(_)) => Err(failure),
-    }
+    among(&all(repository)?, text, filter).cloned()
 }
 
 /// The snapshot that `text` means among `snapshots`, which are sorted by time.

@@ -7,34 +7,27 @@
 //! What stands in brackets runs on worker threads, a whole segment each; their results come back in
 //! order to the one thread that decides what is stored. The snapshot is created last.
 
+mod disk_writer;
+
 use std::sync::Arc;
 
 use repo_format::FormatError;
 use repo_format::chunker::Chunker;
-use repo_format::disk::{Disk, disk_id};
-use repo_format::frame::Compression;
-use repo_format::id::{RunId, SegmentId, SnapshotId};
-use repo_format::limits::{DISK_SIZE_MAX, DISKS_MAX, SEGMENT_LEN, TEXT_MAX};
-use repo_format::node::root_level;
+use repo_format::id::{RunId, SnapshotId};
 use repo_format::pack::EntryKind;
 use repo_format::snapshot::{Consistency, DiskRole, Origin, Snapshot, SnapshotDisk, Statistics};
 
 use crate::catalog::CatalogError;
-use crate::examine::{Examined, Examiner, Verdict};
+use crate::examine::Examiner;
 use crate::hints::Hints;
 use crate::lookup::{Lookup, LookupError};
-use crate::observer::{Event, Observer};
-use crate::packer::{Packer, Threads};
+use crate::observer::Observer;
+use crate::packer::{Packer, Packing, Threads};
 use crate::repository::{ReadError, Repository};
 use crate::session::{Session, SessionError, Who};
 use crate::snapshots;
-use crate::source::{DiskInfo, NextSegment, Role, Source, SourceError, SourceFacts};
-use crate::tree::TreeBuilder;
-
-/// Segments in flight for each worker: 4 MiB each.
-const SEGMENTS_PER_WORKER: usize = 4;
-/// Segments in flight at most: 96 MiB.
-const SEGMENTS_MAX: usize = 24;
+use crate::source::{Source, SourceError, SourceFacts};
+use disk_writer::DiskWriter;
 
 /// What the user wants.
 #[derive(Debug, Clone)]
@@ -55,8 +48,8 @@ pub struct BackupRequest {
     pub time: Option<u64>,
     /// Minutes east of UTC where it is made.
     pub utc_offset: i16,
-    /// How hard to compress.
-    pub compression: Compression,
+    /// How what is new is stored.
+    pub packing: Packing,
 }
 
 /// Why there is no snapshot.
@@ -129,29 +122,40 @@ fn run(
     request: &BackupRequest,
     observer: &dyn Observer,
 ) -> Result<Snapshot, BackupError> {
-    let hints = Hints::load(repository, session.catalog())?;
-    let chunker = Chunker::new(repository.keys().gear());
-    let examiner = Arc::new(Examiner { keys: repository.keys().clone(), chunker, lookup, hints });
-    let packer = Packer::new(repository, session, threads, request.compression, observer);
-    let mut writer =
-        DiskWriter { threads, examiner, packer, observer, counted: Counted::default() };
-    let mut disks = Vec::new();
-    while let Some(info) = source.next_disk()? {
-        if disks.len() == DISKS_MAX {
-            return Err(BackupError::TooLarge { what: "the number of disks".to_owned() });
+    let mut writer = DiskWriter {
+        repository,
+        threads,
+        counting: session.catalog().counting.clone(),
+        examiner: Arc::new(Examiner {
+            keys: repository.keys().clone(),
+            chunker: Chunker::new(repository.keys().gear()),
+            lookup,
+            hints: Hints::load(repository, session.catalog())?.map(Arc::new),
+        }),
+        packer: Packer::new(repository, session, threads, request.packing, observer),
+        observer,
+        data_bytes: 0,
+    };
+    let written = writer.write_all(source);
+    let DiskWriter { mut packer, data_bytes, .. } = writer;
+    let disks = match written {
+        Err(error @ BackupError::Source(_)) => {
+            // What came before the cut is published, so that the next backup finds it (rule 4).
+            let _ = packer.finish();
+            return Err(error);
         }
-        disks.push(writer.write(source, info)?);
-    }
-    let DiskWriter { mut packer, counted, .. } = writer;
-    let earlier = snapshots::list(repository, session.catalog())?;
+        written => written?,
+    };
+    // A damaged snapshot is no reason to make none; `check` reports it.
+    let earlier = snapshots::list(repository, session.catalog()).map_err(SessionError::from)?;
     let mut snapshot = describe(repository, session.id(), source.facts(), request, disks);
     snapshot.predecessor = snapshots::predecessor(
-        &earlier,
+        &earlier.snapshots,
         snapshot.origin.vm_uuid.as_deref(),
         snapshot.origin.vm_name.as_deref(),
     )
     .map(|earlier| earlier.id);
-    snapshot.statistics.data_bytes = counted.data_bytes;
+    snapshot.statistics.data_bytes = data_bytes;
     snapshot.check().map_err(BackupError::Description)?;
     packer.add_entry(EntryKind::Snapshot, snapshot_entry_id(session.id()), &snapshot.encode())?;
     let stored = packer.finish()?;
@@ -166,149 +170,6 @@ pub fn snapshot_entry_id(id: SnapshotId) -> [u8; 32] {
     let mut entry = [0; 32];
     entry[..16].copy_from_slice(id.as_bytes());
     entry
-}
-
-#[derive(Default)]
-struct Counted {
-    data_bytes: u64,
-}
-
-/// Writes disks, one after the other.
-struct DiskWriter<'r, 'w> {
-    threads: Threads<'w>,
-    examiner: Arc<Examiner>,
-    packer: Packer<'r, 'w>,
-    observer: &'w dyn Observer,
-    counted: Counted,
-}
-
-impl DiskWriter<'_, '_> {
-    fn write(
-        &mut self,
-        source: &mut dyn Source,
-        info: DiskInfo,
-    ) -> Result<SnapshotDisk, BackupError> {
-        let (name, size_bytes) = (info.name.as_str(), info.size_bytes);
-        self.observer.event(Event::DiskBegins { name, size_bytes });
-        let workers = self.threads.workers;
-        let in_flight = (SEGMENTS_PER_WORKER * workers.count()).min(SEGMENTS_MAX);
-        let mut examined = workers.ordered(in_flight);
-        let mut spare: Vec<Vec<u8>> = Vec::new();
-        let mut tree = TreeBuilder::default();
-        let mut passed = 0;
-        let size_bytes = loop {
-            let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
-            match source.next_segment(&mut buffer)? {
-                NextSegment::End { size_bytes } => break size_bytes,
-                NextSegment::Filled { number } => {
-                    within_limit(&info, number)?;
-                    let examiner = Arc::clone(&self.examiner);
-                    examined.submit(move || examiner.examine(number, buffer));
-                }
-            }
-            while examined.is_full() {
-                let Some(segment) = examined.next() else { break };
-                spare.push(self.place(segment?, &mut tree, &mut passed)?);
-            }
-        };
-        while let Some(segment) = examined.next() {
-            self.place(segment?, &mut tree, &mut passed)?;
-        }
-        let rest = size_bytes.saturating_sub(passed);
-        self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
-        self.close(info, size_bytes, tree)
-    }
-
-    /// Stores what is new in a segment and adds it to the tree; gives its buffer back.
-    fn place(
-        &mut self,
-        segment: Examined,
-        tree: &mut TreeBuilder,
-        passed: &mut u64,
-    ) -> Result<Vec<u8>, BackupError> {
-        let before = self.packer.stored().new_bytes;
-        let Examined { number, buffer, verdict } = segment;
-        match verdict {
-            Verdict::Zero => {}
-            Verdict::Known(id) => self.add_segment(number, id, tree)?,
-            Verdict::New(id, cut) => {
-                if !self.packer.has_entry(EntryKind::Map, id.as_bytes()) {
-                    for chunk in &cut.unknown {
-                        match &chunk.hint {
-                            Some(hint) => self.packer.repeat_chunk(hint),
-                            None => {
-                                self.packer.add_chunk(chunk.id, &buffer[chunk.range.clone()])?;
-                            }
-                        }
-                    }
-                    self.packer.add_entry(EntryKind::Map, *id.as_bytes(), &cut.map.encode())?;
-                }
-                self.add_segment(number, id, tree)?;
-            }
-        }
-        let end = (number + 1) * SEGMENT_LEN as u64;
-        let passed_bytes = end.saturating_sub(*passed);
-        *passed = end;
-        let new_bytes = self.packer.stored().new_bytes - before;
-        self.observer.event(Event::Progress { passed_bytes, new_bytes });
-        Ok(buffer)
-    }
-
-    fn add_segment(
-        &mut self,
-        number: u64,
-        id: SegmentId,
-        tree: &mut TreeBuilder,
-    ) -> Result<(), BackupError> {
-        self.counted.data_bytes += SEGMENT_LEN as u64;
-        tree.push(&self.examiner.keys, number, *id.as_bytes());
-        self.add_nodes(tree)
-    }
-
-    fn add_nodes(&mut self, tree: &mut TreeBuilder) -> Result<(), BackupError> {
-        for (id, bytes) in tree.take_finished() {
-            self.add_unknown(EntryKind::Node, *id.as_bytes(), &bytes)?;
-        }
-        Ok(())
-    }
-
-    fn add_unknown(
-        &mut self,
-        kind: EntryKind,
-        id: [u8; 32],
-        bytes: &[u8],
-    ) -> Result<(), BackupError> {
-        match self.examiner.lookup.find(kind, &id)? {
-            Some(_) => Ok(()),
-            None => Ok(self.packer.add_entry(kind, id, bytes)?),
-        }
-    }
-
-    fn close(
-        &mut self,
-        info: DiskInfo,
-        size_bytes: u64,
-        mut tree: TreeBuilder,
-    ) -> Result<SnapshotDisk, BackupError> {
-        let too_large = || BackupError::TooLarge { what: info.name.clone() };
-        if size_bytes > DISK_SIZE_MAX || info.name.len() > TEXT_MAX || info.key.len() > TEXT_MAX {
-            return Err(too_large());
-        }
-        let root = tree.finish(&self.examiner.keys, root_level(size_bytes));
-        self.add_nodes(&mut tree)?;
-        let disk = Disk::new(size_bytes, root).map_err(|_| too_large())?.encode();
-        let id = disk_id(&self.examiner.keys, &disk);
-        self.add_unknown(EntryKind::Disk, *id.as_bytes(), &disk)?;
-        let role = stored_role(info.role);
-        Ok(SnapshotDisk { role, name: info.name, key: info.key, size_bytes, id })
-    }
-}
-
-fn within_limit(info: &DiskInfo, number: u64) -> Result<(), BackupError> {
-    match number < DISK_SIZE_MAX / SEGMENT_LEN as u64 {
-        true => Ok(()),
-        false => Err(BackupError::TooLarge { what: info.name.clone() }),
-    }
 }
 
 fn describe(
@@ -349,15 +210,5 @@ fn describe(
         consistency: if has_memory { Consistency::Memory } else { Consistency::Unknown },
         statistics,
         predecessor: None,
-    }
-}
-
-const fn stored_role(role: Role) -> DiskRole {
-    match role {
-        Role::Disk => DiskRole::Disk,
-        Role::Memory => DiskRole::Memory,
-        Role::Record => DiskRole::Record,
-        Role::Layout => DiskRole::Layout,
-        Role::File => DiskRole::File,
     }
 }

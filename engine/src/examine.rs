@@ -1,6 +1,7 @@
 //! What a worker finds out about one segment: whether it is known, and where to cut it if not.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use repo_format::chunker::Chunker;
 use repo_format::id::{ChunkId, SegmentId};
@@ -21,7 +22,7 @@ pub struct Examiner {
     /// What counts.
     pub lookup: Lookup,
     /// What unfinished sessions have left.
-    pub hints: Option<Hints>,
+    pub hints: Option<Arc<Hints>>,
 }
 
 /// A segment after examination.
@@ -63,6 +64,13 @@ pub struct UnknownChunk {
 }
 
 impl Examiner {
+    /// The same, with a newer index.
+    #[must_use]
+    pub fn with_lookup(&self, lookup: Lookup) -> Self {
+        let (keys, chunker) = (self.keys.clone(), self.chunker.clone());
+        Self { keys, chunker, lookup, hints: self.hints.clone() }
+    }
+
     /// Examines one segment.
     pub fn examine(&self, number: u64, mut buffer: Vec<u8>) -> Result<Examined, LookupError> {
         if is_zero(&buffer) {

@@ -6,7 +6,7 @@
 //!
 //! What stands in brackets runs on worker threads; everything else, and so every decision, on the caller's.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use repo_format::frame::{Compression, Compressor, StoredFrame};
@@ -14,11 +14,13 @@ use repo_format::header::Kind;
 use repo_format::id::{ChunkId, PackId};
 use repo_format::index::{ChunkRecord, IndexObject, IndexedPack, Records, SegmentRecord};
 use repo_format::limits::FRAME_PLAIN_MAX;
+use repo_format::object_name::IndexName;
 use repo_format::pack::{
     CatalogEntry, ChunkEntry, Close, Contents, Entries, EntryKind, Pack, PackBuilder,
 };
 
 use crate::hints::Hint;
+use crate::lookup::{Lookup, LookupError};
 use crate::observer::{Event, Observer};
 use crate::parallel::{Ordered, Workers};
 use crate::repository::Repository;
@@ -89,10 +91,31 @@ pub struct Packer<'r, 'w> {
     spare_pack: Vec<u8>,
     unpublished: Vec<Uploaded>,
     repeated: BTreeMap<PackId, (IndexedPack, Vec<ChunkEntry>)>,
+    published: BTreeSet<IndexName>,
+    /// Whether that grew since ids were last forgotten.
+    has_published: bool,
     published_at: u64,
+    fresh_ids_max: usize,
     fresh_chunks: HashSet<ChunkId>,
     fresh_entries: HashSet<(EntryKind, [u8; 32])>,
     stored: Stored,
+}
+
+/// How what is new is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Ids of what this session has stored that are kept in memory before they are looked up like all others.
+    pub fresh_ids_max: usize,
+}
+
+impl Packing {
+    /// A million ids, some 40 MB, enough for 200 GiB of new data.
+    #[must_use]
+    pub const fn new(compression: Compression) -> Self {
+        Self { compression, fresh_ids_max: 1 << 20 }
+    }
 }
 
 /// The threads that a packer uses.
@@ -110,7 +133,7 @@ impl<'r, 'w> Packer<'r, 'w> {
         repository: &'r Repository,
         session: &'w Session<'r>,
         threads: Threads<'w>,
-        compression: Compression,
+        packing: Packing,
         observer: &'w dyn Observer,
     ) -> Self {
         let line = |frame_len, list| Line {
@@ -125,13 +148,16 @@ impl<'r, 'w> Packer<'r, 'w> {
             repository,
             session,
             observer,
-            compression,
+            compression: packing.compression,
             data: line(FRAME_PLAIN_MAX, FrameList::Chunks(Vec::new())),
             catalog: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
             uploading: threads.uploaders.ordered(UPLOADS),
             spare_pack: Vec::new(),
             unpublished: Vec::new(),
             repeated: BTreeMap::new(),
+            published: BTreeSet::new(),
+            has_published: false,
+            fresh_ids_max: packing.fresh_ids_max,
             published_at: repository.surroundings().now(),
             fresh_chunks: HashSet::new(),
             fresh_entries: HashSet::new(),
@@ -193,6 +219,43 @@ impl<'r, 'w> Packer<'r, 'w> {
             let entry = self.repeated.entry(hint.pack.id);
             entry.or_insert_with(|| (hint.pack.clone(), Vec::new())).1.push(hint.chunk);
         }
+    }
+
+    /// Whether so many ids are in memory that [`Self::forget_known`] should be called with a newer index.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let ids = self.fresh_chunks.len() + self.fresh_entries.len();
+        self.has_published && ids > self.fresh_ids_max
+    }
+
+    /// Keeps all ids in memory from now on.
+    pub const fn never_crowded(&mut self) {
+        self.fresh_ids_max = usize::MAX;
+    }
+
+    /// Index objects that this session has published.
+    #[must_use]
+    pub const fn published(&self) -> &BTreeSet<IndexName> {
+        &self.published
+    }
+
+    /// Forgets the ids that `lookup` knows; until more is published, it would not help again.
+    pub fn forget_known(&mut self, lookup: &Lookup) -> Result<(), LookupError> {
+        let mut chunks = HashSet::new();
+        for id in self.fresh_chunks.drain() {
+            if lookup.find_chunk(&id)?.is_none() {
+                chunks.insert(id);
+            }
+        }
+        let mut entries = HashSet::new();
+        for (kind, id) in self.fresh_entries.drain() {
+            if lookup.find(kind, &id)?.is_none() {
+                entries.insert((kind, id));
+            }
+        }
+        (self.fresh_chunks, self.fresh_entries) = (chunks, entries);
+        self.has_published = false;
+        Ok(())
     }
 
     /// Stores what is left and names everything in index objects: all is durable when it returns.
@@ -339,7 +402,10 @@ impl<'r, 'w> Packer<'r, 'w> {
         let repeated = repeated.map(|(pack, chunks)| (pack, Entries::Chunks(chunks)));
         let packs: Vec<_> = indexed.chain(repeated).collect();
         for object in index_objects(packs) {
-            self.stored.stored_bytes += self.session.publish(object)?;
+            let (name, len) = self.session.publish(object)?;
+            self.published.insert(name);
+            self.has_published = true;
+            self.stored.stored_bytes += len;
         }
         self.published_at = self.repository.surroundings().now();
         Ok(())

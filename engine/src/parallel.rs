@@ -65,6 +65,7 @@ impl<T: Send + 'static> Ordered<'_, T> {
     }
 
     /// Waits for the oldest job; `None` when none is under way.
+    #[allow(clippy::should_implement_trait, reason = "an iterator would invite to collect it")]
     pub fn next(&mut self) -> Option<T> {
         let receiver = self.waiting.pop_front()?;
         Some(receiver.recv().expect("a worker panicked"))

@@ -85,12 +85,15 @@ pub(crate) struct Loaded {
     pub(crate) lookup: Lookup,
 }
 
+/// A catalog frame after decompression, by pack and number.
+type KeptFrame = ((PackId, u16), Arc<Vec<u8>>);
+
 /// Reads content of one repository.
 pub struct Reader<'r> {
     repository: &'r Repository,
     loaded: RwLock<Arc<Loaded>>,
     sealers: Arc<Sealers>,
-    catalog_frames: Mutex<VecDeque<((PackId, u16), Arc<Vec<u8>>)>>,
+    catalog_frames: Mutex<VecDeque<KeptFrame>>,
 }
 
 impl<'r> Reader<'r> {

@@ -136,16 +136,17 @@ impl<'r> Session<'r> {
         Ok(())
     }
 
-    /// Rule 5: publishes an index object of this session; returns its length in bytes.
-    pub fn publish(&self, mut object: IndexObject) -> Result<u64, SessionError> {
+    /// Rule 5: publishes an index object of this session; returns its name and its length in bytes.
+    pub fn publish(&self, mut object: IndexObject) -> Result<(IndexName, u64), SessionError> {
         let kind = object.kind();
         let text = object.encode();
         let seed = random_secret(self.repository.surroundings());
         let bytes = seal_object(self.repository.keys(), kind, &seed, &text);
         let hash = IndexHash::of(&bytes);
-        let name = ObjectName::Index(IndexName { owner: self.id(), hash });
+        let index = IndexName { owner: self.id(), hash };
+        let name = ObjectName::Index(index);
         match self.repository.storage().create(name, &bytes)? {
-            Creation::Created => Ok(bytes.len() as u64),
+            Creation::Created => Ok((index, bytes.len() as u64)),
             Creation::Exists => Err(SessionError::Repeated { name }),
         }
     }

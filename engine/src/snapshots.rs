@@ -1,11 +1,13 @@
 //! Snapshots: list them, and find the one that a user means.
 
+use std::collections::HashMap;
+
 use repo_format::id::SnapshotId;
 use repo_format::limits::CATALOG_LEN_MAX;
 use repo_format::object_name::ObjectName;
 use repo_format::snapshot::Snapshot;
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::Catalog;
 use crate::repository::{ReadError, Repository};
 use crate::storage::StorageError;
 
@@ -61,18 +63,50 @@ pub fn read_snapshot(repository: &Repository, id: SnapshotId) -> Result<Snapshot
         .map_err(|source| ReadError::Damaged { name, source })
 }
 
-/// Every snapshot of `catalog` that is not forgotten, oldest first. One that vanishes meanwhile is left out.
-pub fn list(repository: &Repository, catalog: &Catalog) -> Result<Vec<Snapshot>, CatalogError> {
-    let mut snapshots = Vec::new();
+/// The snapshots of a repository.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those that are not forgotten, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Those that cannot be read; the others do not suffer from it.
+    pub damaged: Vec<ReadError>,
+}
+
+/// Every snapshot of `catalog` that is not forgotten. One that vanishes meanwhile is left out.
+pub fn list(repository: &Repository, catalog: &Catalog) -> Result<Listing, StorageError> {
+    let mut listing = Listing::default();
     for id in catalog.snapshots.difference(&catalog.forgotten) {
         match read_snapshot(repository, *id) {
-            Ok(snapshot) => snapshots.push(snapshot),
+            Ok(snapshot) => listing.snapshots.push(snapshot),
             Err(ReadError::Storage(StorageError::NotFound { .. })) => {}
-            Err(error) => return Err(error.into()),
+            Err(ReadError::Storage(error @ StorageError::Io { .. })) => return Err(error),
+            Err(error) => listing.damaged.push(error),
         }
     }
-    snapshots.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
-    Ok(snapshots)
+    sort_by_age(&mut listing.snapshots);
+    Ok(listing)
+}
+
+/// Sorts by time; of the same second, a predecessor comes before its successors.
+fn sort_by_age(snapshots: &mut [Snapshot]) {
+    let predecessors: HashMap<_, _> = snapshots
+        .iter()
+        .map(|snapshot| (snapshot.id, (snapshot.time, snapshot.predecessor)))
+        .collect();
+    let ancestors_in_the_same_second = |snapshot: &Snapshot| {
+        let mut count = 0;
+        let mut earlier = snapshot.predecessor;
+        // A ring cannot arise, but could be forged.
+        while let Some((time, next)) = earlier.and_then(|id| predecessors.get(&id))
+            && *time == snapshot.time
+            && count < predecessors.len()
+        {
+            count += 1;
+            earlier = *next;
+        }
+        count
+    };
+    snapshots.sort_by_cached_key(|s| (s.time, ancestors_in_the_same_second(s), s.id));
 }
 
 /// The snapshot that `text` means among `snapshots` (oldest first): `latest`, or a unique prefix of an id.

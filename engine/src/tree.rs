@@ -48,10 +48,10 @@ impl TreeBuilder {
     fn push_child(&mut self, keys: &Keys, level: u8, child: u64, id: [u8; 32]) {
         let (number, place) = (child >> 8, (child & 255) as u8);
         let open = self.open[usize::from(level) - 1].as_ref();
-        if open.is_some_and(|node| node.number != number) {
-            if let Some((closed, node)) = self.close(keys, level) {
-                self.push_child(keys, level + 1, closed, *node.as_bytes());
-            }
+        if open.is_some_and(|node| node.number != number)
+            && let Some((closed, node)) = self.close(keys, level)
+        {
+            self.push_child(keys, level + 1, closed, *node.as_bytes());
         }
         let slot = &mut self.open[usize::from(level) - 1];
         let node = slot.get_or_insert_with(|| OpenNode { number, children: Vec::new() });

@@ -14,15 +14,15 @@
 //! | `sources` | a source that fails |
 //! | `keys` | passwords and key slots |
 
-//mod backup_role;
-//mod diffs;
+mod backup_role;
+mod diffs;
 mod every_call_fails;
-//mod findings;
-//mod flips;
-//mod keys;
+mod findings;
+mod flips;
+mod keys;
 mod order_of_writes;
 mod reader_rules;
 mod round_trip;
 mod rules;
-//mod sources;
-//mod trees;
+mod sources;
+mod trees;

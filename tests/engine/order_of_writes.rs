@@ -115,7 +115,7 @@ impl Ledger {
     }
 
     fn created(&self) -> Vec<Created> {
-        self.created.lock().unwrap().clone()
+        self.created.lock().expect("nobody panicked").clone()
     }
 }
 
@@ -130,7 +130,7 @@ impl Storage for Ledger {
     fn create(&self, name: ObjectName, bytes: &[u8]) -> Result<Creation, StorageError> {
         let pack = matches!(name, ObjectName::Pack(_))
             .then(|| (claimed_kind(bytes).expect("a pack"), bytes.len() as u64));
-        self.created.lock().unwrap().push((name, pack));
+        self.created.lock().expect("nobody panicked").push((name, pack));
         match pack {
             None => self.small.create(name, bytes),
             Some(_) => Ok(Creation::Created),

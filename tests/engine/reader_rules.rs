@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::check::Finding;
 use engine::reader::{ContentReadError, Reader};
@@ -13,10 +14,9 @@ use repo_format::object_name::{IndexName, ObjectName};
 use repo_format::snapshot::Snapshot;
 use repo_tests::faulty_storage::Call;
 use repo_tests::repo::{
-    PASSWORD, SeededSurroundings, TestRepo, back_up, clock, list_snapshots, read_error,
-    restore_through,
+    PASSWORD, SeededSurroundings, TestRepo, back_up, list_snapshots, read_error, restore_through,
 };
-use repo_tests::sample::{SEGMENT, Sample, SampleDisk};
+use repo_tests::sample::{DiskHashes, Fill, SEGMENT, Sample, SampleDisk};
 
 /// A repository in which the only snapshot's data is stored twice.
 struct Doubled {
@@ -26,7 +26,6 @@ struct Doubled {
     first_packs: Vec<PackId>,
     first_index: Vec<IndexName>,
     second_index: Vec<IndexName>,
-    second: SnapshotId,
 }
 
 /// Stores `sample` twice, by two machines of which the second could not see the index of the first.
@@ -46,7 +45,7 @@ fn doubled(sample: Sample) -> Doubled {
     }
     let second_index = repo.index_of(second);
     assert!(repo.packs().len() == 2 * first_packs.len() && !second_index.is_empty());
-    Doubled { repo, sample, snapshot, first_packs, first_index, second_index, second }
+    Doubled { repo, sample, snapshot, first_packs, first_index, second_index }
 }
 
 impl Doubled {
@@ -113,13 +112,11 @@ fn r16_absorbed_ones_that_no_state_names_do_not() {
 
 /// Two windows of segments, so that the second is on its way when the packs go.
 fn large() -> Sample {
-    let spots = (0..40).map(|n| n * SEGMENT..n * SEGMENT + 5000);
-    let disk = SampleDisk::empty("xvda", 40 * SEGMENT);
-    let fill = |disk: SampleDisk, range: std::ops::Range<u64>| {
-        let seed = range.start;
-        disk.with(range, repo_tests::sample::Fill::Noise(seed))
+    let fill = |disk: SampleDisk, segment: u64| {
+        let start = segment * SEGMENT;
+        disk.with(start..start + 5000, Fill::Noise(segment))
     };
-    Sample::of([spots.fold(disk, fill)])
+    Sample::of([(0..40).fold(SampleDisk::empty("xvda", 40 * SEGMENT), fill)])
 }
 
 #[test]
@@ -146,10 +143,10 @@ fn r17_packs_may_move_at_any_moment_of_a_restore() {
     for call in (1..=calls).step_by(1 + calls / 16) {
         storage.objects().clone_from(&whole);
         let (recording, machine) = doubled.repo.open_recording();
-        let left = std::sync::atomic::AtomicUsize::new(call);
+        let left = AtomicUsize::new(call);
         let (storage, repacked) = (Arc::clone(&storage), repacked.clone());
         recording.meanwhile(
-            move |_| left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 1,
+            move |_| left.fetch_sub(1, Ordering::Relaxed) == 1,
             move |_| *storage.objects() = repacked,
         );
         doubled.check_restores(&Reader::open(&machine).expect("a reader"));
@@ -199,9 +196,9 @@ fn r18_a_pack_that_is_gone_is_no_answer_while_another_has_the_same() {
     }
     without_first.check_all_restore();
     let without_second = doubled.repo.fork();
-    without_second.storage().objects().retain(|name, _| {
-        !matches!(name, ObjectName::Pack(id) if !doubled.first_packs.contains(id))
-    });
+    without_second.storage().objects().retain(
+        |name, _| !matches!(name, ObjectName::Pack(id) if !doubled.first_packs.contains(id)),
+    );
     without_second.check_all_restore();
 }
 
@@ -251,7 +248,8 @@ struct CacheDirectory(PathBuf);
 
 impl CacheDirectory {
     fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name} {}", std::process::id()));
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name} {}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a directory");
         Self(path)
@@ -259,7 +257,7 @@ impl CacheDirectory {
 
     /// Opens `repo` with this cache.
     fn open(&self, repo: &TestRepo, seed: u64) -> Repository {
-        let surroundings = Arc::new(SeededSurroundings::with_clock(seed, clock()));
+        let surroundings = Arc::new(SeededSurroundings::new(seed));
         let cache = Some(self.0.clone());
         let options = OpenOptions { storage: repo.storage(), surroundings, cache };
         Repository::open(options, PASSWORD).expect("a sound repository")
@@ -288,7 +286,7 @@ impl Drop for CacheDirectory {
     }
 }
 
-fn restored(machine: &Repository) -> Result<Vec<Vec<repo_tests::sample::DiskHashes>>, ContentError> {
+fn restored(machine: &Repository) -> Result<Vec<Vec<DiskHashes>>, ContentError> {
     let reader = Reader::open(machine).expect("a reader");
     let snapshots = list_snapshots(machine).expect("a list");
     snapshots.iter().map(|snapshot| restore_through(&reader, snapshot)).collect()

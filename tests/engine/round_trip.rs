@@ -4,14 +4,14 @@ use std::num::NonZeroUsize;
 
 use engine::backup::backup;
 use engine::observer::Silent;
-use engine::packer::Threads;
+use engine::packer::{Packing, Threads};
 use engine::parallel::Workers;
 use engine::source::Role;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use repo_format::frame::Compression;
 use repo_format::limits::DISK_SIZE_MAX;
-use repo_tests::repo::{TestRepo, request};
+use repo_tests::repo::{TestRepo, back_up, request, threads};
 use repo_tests::sample::{Fill, SEGMENT, Sample, SampleDisk};
 
 /// What a second backup of the same data may store.
@@ -178,7 +178,8 @@ fn every_compression_comes_back() {
             .enumerate()
     {
         let sample = Sample::small(seed as u64);
-        let request = engine::backup::BackupRequest { compression, ..request() };
+        let packing = Packing::new(compression);
+        let request = engine::backup::BackupRequest { packing, ..request() };
         let machine = repo.open_again();
         let threads = repo_tests::repo::threads();
         let made = backup(&machine, threads, &mut sample.source(), &request, &Silent);
@@ -202,4 +203,44 @@ fn with_the_same_randomness_every_number_of_threads_stores_the_same_objects() {
     let one = objects_with(1);
     assert!(objects_with(2) == one);
     assert!(objects_with(5) == one);
+}
+
+#[test]
+fn a_snapshot_knows_the_one_before_of_the_same_vm() {
+    let mut repo = TestRepo::new(1);
+    let named = |name: &str| Sample { vm_name: Some(name.to_owned()), ..Sample::small(1) };
+    let (one, other) = (named("one"), named("other"));
+    let first = repo.back_up(&one);
+    assert_eq!(first.predecessor, None);
+    assert_eq!(repo.back_up(&other).predecessor, None);
+    assert_eq!(repo.back_up(&one).predecessor, Some(first.id));
+}
+
+/// Ids are random: they must not decide which of two quick backups is the later one.
+#[test]
+fn snapshots_of_one_second_are_listed_in_the_order_in_which_they_were_made() {
+    for seed in 0..4 {
+        let repo = TestRepo::new(seed);
+        let made = [1, 2, 3, 4].map(|n| {
+            back_up(repo.repository(), &mut Sample::small(n).source()).expect("a backup").id
+        });
+        let listed: Vec<_> = repo.snapshots().iter().map(|snapshot| snapshot.id).collect();
+        assert_eq!(listed, made);
+    }
+}
+
+#[test]
+fn what_was_published_leaves_memory_and_is_still_found() {
+    // Eight packs of noise make a first index object; the second disk must find the first through it.
+    const LEN: u64 = 8 * (64 << 20);
+    let disk = |name| SampleDisk::noise(name, LEN, 5);
+    let sample = Sample::of([disk("xvda"), disk("xvdb")]);
+    let repo = TestRepo::new(81);
+    let machine = repo.open_again();
+    let packing = Packing { compression: Compression::Off, fresh_ids_max: 3 };
+    let request = engine::backup::BackupRequest { packing, ..request() };
+    let made = backup(&machine, threads(), &mut sample.source(), &request, &Silent);
+    let snapshot = made.expect("a sound source");
+    let twice = snapshot.statistics.new_bytes - LEN;
+    assert!(twice < LEN / 4, "{twice} bytes were stored twice");
 }

@@ -7,7 +7,6 @@ use engine::catalog::CatalogError;
 use engine::lookup::LookupError;
 use engine::repository::{ReadError, Repository};
 use engine::session::SessionError;
-use engine::storage::Storage;
 use repo_format::header::Kind;
 use repo_format::id::SnapshotId;
 use repo_format::object_name::{Directory, IndexName, ObjectName};
@@ -69,10 +68,12 @@ fn r1_the_session_tells_who_runs_it_and_has_the_id_of_its_snapshot() {
     let calls = calls_of_backup(&repo, &Sample::small(1));
     let commit = &calls[place(&calls, Call::is_commit)];
     let session = &calls[place(&calls, creates_session)];
-    let id_of = |call: &Call| call.changes().and_then(|name| match name {
-        ObjectName::Session(id) | ObjectName::Snapshot(id) => Some(id),
-        _ => None,
-    });
+    let id_of = |call: &Call| {
+        call.changes().and_then(|name| match name {
+            ObjectName::Session(id) | ObjectName::Snapshot(id) => Some(id),
+            _ => None,
+        })
+    };
     assert_eq!(id_of(commit), id_of(session));
 }
 
@@ -239,9 +240,12 @@ fn r3_an_index_object_that_is_gone_while_the_state_is_the_same_is_damage() {
     let before = repo.objects();
     let made = back_up(repo.repository(), &mut sample.source());
     let fetch = |error: &BackupError| {
-        matches!(error, BackupError::Session(SessionError::Catalog(CatalogError::Lookup(
-            LookupError::Fetch { .. },
-        ))))
+        matches!(
+            error,
+            BackupError::Session(SessionError::Catalog(CatalogError::Lookup(
+                LookupError::Fetch { .. },
+            )))
+        )
     };
     assert!(made.as_ref().is_err_and(fetch), "{made:?}");
     assert!(repo.objects() == before, "the session is gone again");
@@ -262,9 +266,9 @@ fn r4_index_objects_of_a_killed_backup_count_neither_for_writers_nor_for_readers
     let killed = repo.leave_killed_backup(&sample);
     // If they counted, the segments would be known and no map would be made again.
     repo.back_up(&sample);
-    repo.storage().objects().retain(|name, _| {
-        !matches!(name, ObjectName::Index(index) if index.owner == killed)
-    });
+    repo.storage()
+        .objects()
+        .retain(|name, _| !matches!(name, ObjectName::Index(index) if index.owner == killed));
     repo.check_intact();
 }
 
@@ -286,9 +290,9 @@ fn r4b_hints_in_packs_that_are_not_there_are_not_used() {
     let mut repo = TestRepo::new(1);
     repo.leave_killed_backup(&sample);
     let packs = repo.packs();
-    repo.storage().objects().retain(|name, _| {
-        !matches!(name, ObjectName::Pack(id) if packs.contains(id))
-    });
+    repo.storage()
+        .objects()
+        .retain(|name, _| !matches!(name, ObjectName::Pack(id) if packs.contains(id)));
     repo.back_up(&sample);
     repo.check_all_restore();
 }
@@ -423,9 +427,7 @@ fn r6_a_tombstone_at_the_commit_means_fenced_and_nothing_counts() {
     let sample = Sample::small(2);
     let repo = TestRepo::with(1, &[&Sample::small(1)]);
     let (id, made) = fenced_backup(&repo, &sample);
-    let fenced = |error: &BackupError| {
-        matches!(error, BackupError::Session(SessionError::Fenced { id: found }) if *found == id)
-    };
+    let fenced = |error: &BackupError| matches!(error, BackupError::Session(SessionError::Fenced { id: found }) if *found == id);
     assert!(made.as_ref().is_err_and(fenced), "{made:?}");
     assert_eq!(repo.snapshots().len(), 1);
     repo.check_intact();
@@ -488,7 +490,10 @@ fn r7_nobody_removes_the_session_of_another() {
     let killed = repo.leave_killed_backup(&Sample::small(1));
     repo.back_up(&Sample::small(1));
     repo.back_up(&Sample::small(2));
-    assert_eq!(repo.names(|name| matches!(name, ObjectName::Session(_))), [ObjectName::Session(killed)]);
+    assert_eq!(
+        repo.names(|name| matches!(name, ObjectName::Session(_))),
+        [ObjectName::Session(killed)]
+    );
 }
 
 #[test]

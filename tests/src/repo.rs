@@ -9,7 +9,7 @@ use engine::backup::{BackupError, BackupRequest, backup};
 use engine::catalog::{CatalogError, newest_state};
 use engine::check::{Finding, Report, Subset, check};
 use engine::observer::Silent;
-use engine::packer::Threads;
+use engine::packer::{Packing, Threads};
 use engine::parallel::Workers;
 use engine::reader::{ContentReadError, Reader};
 use engine::repository::{OpenError, OpenOptions, Repository};
@@ -43,6 +43,12 @@ pub struct SeededSurroundings {
 }
 
 impl SeededSurroundings {
+    /// Randomness made of `seed`, and a clock that stands still.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with_clock(seed, clock())
+    }
+
     /// Randomness made of `seed`, and the time that `clock` shows.
     #[must_use]
     pub fn with_clock(seed: u64, clock: Arc<AtomicU64>) -> Self {
@@ -96,14 +102,14 @@ pub fn request() -> BackupRequest {
         vm_name: None,
         time: None,
         utc_offset: 0,
-        compression: Compression::Zstd(1),
+        packing: Packing::new(Compression::Zstd(1)),
     }
 }
 
 /// How a repository on `storage` is opened, with randomness made of `seed`.
 #[must_use]
 pub fn options(storage: Arc<dyn Storage>, seed: u64) -> OpenOptions {
-    options_at(storage, seed, clock())
+    OpenOptions { storage, surroundings: Arc::new(SeededSurroundings::new(seed)), cache: None }
 }
 
 fn options_at(storage: Arc<dyn Storage>, seed: u64, clock: Arc<AtomicU64>) -> OpenOptions {
@@ -132,7 +138,11 @@ pub fn restore_through(
 /// Every snapshot that is not forgotten, oldest first.
 pub fn list_snapshots(repository: &Repository) -> Result<Vec<Snapshot>, CatalogError> {
     let reader = Reader::open(repository)?;
-    snapshots::list(repository, &reader.catalog())
+    let listing = snapshots::list(repository, &reader.catalog())?;
+    match listing.damaged.into_iter().next() {
+        Some(damaged) => Err(damaged.into()),
+        None => Ok(listing.snapshots),
+    }
 }
 
 /// The error of the reader inside a failed restore.

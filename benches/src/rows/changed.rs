@@ -82,6 +82,6 @@ fn cut_afresh(scale: Scale, scatter: Scatter) -> Measured<(Turns, f64)> {
             black_box(blake3::keyed_hash(examiner.keys.segment.expose(), buffer));
         }
     };
-    let turns = compare(Clock::Thread, scale.pick(5, 9), &mut buffers, examine, hash);
+    let turns = compare(Clock::Thread, scale.pick(3, 9), &mut buffers, examine, hash);
     Ok((turns, 100.0 * new_bytes as f64 / image.len() as f64))
 }

@@ -22,13 +22,13 @@ const BUDGET_MIB: f64 = 512.0;
 /// Bytes of the sample that the disk is made of; each child has it in memory.
 const POOL_LEN: usize = 32 << 20;
 
-/// `VmHWM` of a child that backs 8 GiB (tiny: 512 MiB) of distinct data up to a repository on disk, of one that
+/// `VmHWM` of a child that backs 8 GiB (tiny: 256 MiB) of distinct data up to a repository on disk, of one that
 /// backs it up again with one block in a hundred changed, and of one that restores it to where bytes vanish. Two
 /// workers each; the 32 MiB that the data is made of and the password hash are in the figure.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().to_str().ok_or("a strange directory for temporary files")?;
-    let bytes = scale.pick(512_u64 << 20, 8 << 30).to_string();
+    let bytes = scale.pick(256_u64 << 20, 8 << 30).to_string();
     let mut rows = Vec::new();
     let jobs = [
         ("first", "peak memory, first backup"),
@@ -63,7 +63,7 @@ pub fn run(job: &str, directory: &str, bytes: u64) -> Measured<()> {
         "nightly" => drop(store(&repository, &pools, &mut disk(bytes, 1))?),
         _ => {
             let reader = Reader::open(&repository)?;
-            let all = snapshots::list(&repository, &reader.catalog())?;
+            let all = snapshots::list(&repository, &reader.catalog())?.snapshots;
             let newest = all.last().ok_or("nothing was stored")?;
             let content = SnapshotContent::new(&reader, &pools.workers, newest, &Silent);
             let mut sink = BlackHole::default();

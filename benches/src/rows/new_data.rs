@@ -1,5 +1,6 @@
 //! Row "new data, one core": a whole first backup against the compressor, or against the sum of its primitives.
 
+use std::collections::HashSet;
 use std::hint::black_box;
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -27,16 +28,18 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
 
 /// The rival compresses the very frames that the backup makes, with zstd level 3 into a buffer that it keeps.
 fn compressible(scale: Scale) -> Measured<Row> {
-    let image = sample(Look::Compressible, 2, scale.pick(16, 64) * SEGMENT_LEN);
+    let image = sample(Look::Compressible, 2, scale.pick(8, 64) * SEGMENT_LEN);
     let mut zstd = Zstd::new()?;
-    let shrunk: usize = frames(&image)?.iter().map(|frame| zstd.compress(frame)).sum();
+    let frames = frames(&image)?;
+    let plain_len: usize = frames.iter().map(Vec::len).sum();
+    let shrunk_len: usize = frames.iter().map(|frame| zstd.compress(frame)).sum();
+    let share = plain_len as f64 / shrunk_len as f64;
     let turns = against(&image, scale, |frames| {
         for frame in frames {
             zstd.compress(frame);
         }
     })?;
     let cost = turns.cost();
-    let share = image.len() as f64 / shrunk as f64;
     Ok(Row {
         name: "new data, compressible",
         budget: "<= 1.25 x CPU of zstd -3 on the same frames",
@@ -49,7 +52,7 @@ fn compressible(scale: Scale) -> Measured<Row> {
 /// and of chunks, FastCDC, zstd level 3 on the frames (which fails to shrink them), keyed BLAKE3 for the nonce,
 /// AES-256-GCM, and BLAKE3 of packs of 64 MiB.
 fn incompressible(scale: Scale) -> Measured<Row> {
-    let image = sample(Look::Incompressible, 3, scale.pick(16, 64) * SEGMENT_LEN);
+    let image = sample(Look::Incompressible, 3, scale.pick(8, 64) * SEGMENT_LEN);
     let mut primitives = Primitives::new(&image)?;
     let turns = against(&image, scale, |frames| primitives.run(frames))?;
     let cost = turns.cost();
@@ -73,15 +76,19 @@ fn against(image: &[u8], scale: Scale, mut rival: impl FnMut(&[Vec<u8>])) -> Mea
         let snapshot = store(&repository, &pools, &mut of_image(image)).expect("memory suffices");
         assert_eq!(snapshot.statistics.new_bytes, image.len() as u64, "all of it is new");
     };
-    let turns = scale.pick(5, 9);
+    let turns = scale.pick(3, 9);
     Ok(compare(Clock::Process, turns, &mut frames, backup, |frames| rival(frames)))
 }
 
-/// The frames that a backup makes of an image: chunks in order, as many as fit into 1 MiB.
+/// The frames that a backup makes of an image: chunks in order, each once, as many as fit into 1 MiB.
 pub fn frames(image: &[u8]) -> Measured<Vec<Vec<u8>>> {
     let chunker = Chunker::new(forgetful()?.keys().gear());
+    let mut seen = HashSet::new();
     let mut frames = vec![Vec::with_capacity(FRAME_PLAIN_MAX)];
     for chunk in image.chunks(SEGMENT_LEN).flat_map(|segment| chunker.chunks(segment)) {
+        if !seen.insert(blake3::hash(chunk)) {
+            continue;
+        }
         if frames.last().is_some_and(|frame| frame.len() + chunk.len() > FRAME_PLAIN_MAX) {
             frames.push(Vec::with_capacity(FRAME_PLAIN_MAX));
         }

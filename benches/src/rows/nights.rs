@@ -25,11 +25,11 @@ use crate::table::{Row, Verdict};
 /// A disk in memory of which every night a tenth of the segments, drawn at random, changes by 1 %, half of them in one
 /// place and half of them anywhere. Not the simulator of the budget's series, which comes with reuse.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
-    let nights = scale.pick(8, 60);
+    let nights = scale.pick(6, 60);
     let storage = Arc::new(CountingStorage::default());
     let repository = create(Arc::<CountingStorage>::clone(&storage))?;
     let pools = Pools::start(2)?;
-    let mut image = sample(Look::Compressible, 14, scale.pick(32, 256) * SEGMENT_LEN);
+    let mut image = sample(Look::Compressible, 14, scale.pick(16, 256) * SEGMENT_LEN);
     let mut newest = store(&repository, &pools, &mut of_image(&image))?;
     let first = Bytes::on(&storage.inner)?;
     let mut random = Random::new(15);

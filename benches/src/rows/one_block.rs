@@ -17,10 +17,10 @@ const DISK_LEN: u64 = 16 << 40;
 const CHANGED: u64 = 100;
 
 /// Backs a disk up, changes 4 KiB of noise in it, and backs it up again: what the second backup adds. The disk has
-/// 200 GiB (tiny: 2 GiB) of data, made of 1 GiB (tiny: 64 MiB) that repeats. The changed block lies where the tree is
+/// 200 GiB (tiny: 1 GiB) of data, made of 1 GiB (tiny: 64 MiB) that repeats. The changed block lies where the tree is
 /// largest: every node above it is as full as it can be in a disk of 16 TiB.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
-    let segments = scale.pick(2_u64 << 30, 200 << 30) / SEGMENT_LEN as u64;
+    let segments = scale.pick(1_u64 << 30, 200 << 30) / SEGMENT_LEN as u64;
     let distinct = sample(Look::Compressible, 10, scale.pick(64 << 20, 1 << 30));
     let distinct: Arc<[u8]> = distinct.into();
     let numbers = places(segments);

@@ -21,7 +21,7 @@ use crate::table::{Row, Verdict};
 /// `Content::read_disk` from memory with one worker, against decompressing the same frames into a buffer that is
 /// kept, and keyed BLAKE3 of the segments. Time of the whole process. The index is open before.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
-    let image = sample(Look::Compressible, 6, scale.pick(16, 64) * SEGMENT_LEN);
+    let image = sample(Look::Compressible, 6, scale.pick(8, 64) * SEGMENT_LEN);
     let (repository, _) = in_memory()?;
     let pools = Pools::start(1)?;
     let snapshot = store(&repository, &pools, &mut of_image(&image))?;
@@ -47,7 +47,7 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
         }
     };
     let mut out = vec![0; FRAME_PLAIN_MAX];
-    let turns = compare(Clock::Process, scale.pick(5, 11), &mut out, restore, primitives);
+    let turns = compare(Clock::Process, scale.pick(3, 11), &mut out, restore, primitives);
     let cost = turns.cost();
     Ok(vec![Row {
         name: "open + unzstd + verify",

@@ -16,7 +16,7 @@ use crate::table::{Row, Verdict};
 /// `Examiner::examine` on stored segments (zero test, keyed BLAKE3, lookup) against keyed BLAKE3 of the same
 /// buffers of 4 MiB. Time of the thread; the buffers together are larger than the caches of a core.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
-    let image = sample(Look::Compressible, 1, scale.pick(16, 64) * SEGMENT_LEN);
+    let image = sample(Look::Compressible, 1, scale.pick(8, 64) * SEGMENT_LEN);
     let (repository, _) = in_memory()?;
     store(&repository, &Pools::start(1)?, &mut of_image(&image))?;
     let examiner = examiner(&repository)?;

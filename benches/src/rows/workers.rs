@@ -16,7 +16,7 @@ use crate::table::{Row, Verdict, load};
 /// A first backup with one worker against the same with two, by the clock on the wall. Beside it, what this machine
 /// gives at this time: BLAKE3 of everything on one thread against half of it on each of two.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
-    let image = sample(Look::Compressible, 7, scale.pick(16, 64) * SEGMENT_LEN);
+    let image = sample(Look::Compressible, 7, scale.pick(8, 64) * SEGMENT_LEN);
     let (one, two) = (Pools::start(1)?, Pools::start(2)?);
     let repository = forgetful()?;
     let backup = |pools: &Pools| {
@@ -24,11 +24,11 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     };
     let halves = image.split_at(image.len() / 2);
     let hash = |bytes: &[u8]| {
-        for _ in 0..8 {
+        for _ in 0..4 {
             black_box(blake3::keyed_hash(&[7; 32], bytes));
         }
     };
-    let turns = scale.pick(5, 9);
+    let turns = scale.pick(3, 9);
     let both = |_: &mut ()| {
         thread::scope(|scope| {
             scope.spawn(|| hash(halves.0));

@@ -1,7 +1,7 @@
 //! Rows "XVA reading and writing": the container against the checksum that it carries.
 
 use std::hint::black_box;
-use std::io::{self, Cursor};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use engine::source::{NextSegment, SEGMENT_LEN};
@@ -11,40 +11,41 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Measured;
 use crate::Scale;
-use crate::disks::ImageContent;
+use crate::disks::ChunkContent;
 use crate::harness::{Clock, Turns, compare};
 use crate::samples::{Look, sample};
 use crate::table::{Row, Verdict};
 
 const CHUNK_LEN: usize = 1 << 20;
 
-/// Reading: an XVA in memory through `xen_source::open`, segment by segment. Writing: `write_xva` of an image in
-/// memory to where bytes vanish. Both against the checksum of the same bytes, a MiB at a time. Time of the thread.
+/// Computes a checksum and forgets it.
+type Checksum = fn(&[u8]);
+
+/// Reading: an XVA through `xen_source::open`, segment by segment. Writing: `write_xva` to where bytes vanish. Both
+/// against the checksum of the same bytes, a MiB at a time. Time of the thread.
 ///
-/// The disk has 4 MiB and is taken many times, so that both sides find it near the processor, as a host's pipe or a
-/// rebuilt segment would be; otherwise the slowness of memory would hide what the container costs.
+/// All chunks of the disk are one MiB in memory, so that both sides find it near the processor, as a pipe's bytes or
+/// a rebuilt segment are; else the slowness of memory would hide what the container costs.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
-    let image = sample(Look::Incompressible, 8, SEGMENT_LEN);
-    let (times, turns) = (scale.pick(8, 64), scale.pick(7, 15));
-    let kinds: [(_, fn(&[u8]), _); 2] =
+    let chunk: Arc<[u8]> = sample(Look::Incompressible, 8, CHUNK_LEN).into();
+    let (count, turns) = (scale.pick(32, 256), scale.pick(7, 15));
+    let disk = ChunkContent::new(&chunk, count);
+    let kinds: [(ChecksumKind, Checksum, f64); 2] =
         [(ChecksumKind::Xxh64, hash_xxh64, 0.3), (ChecksumKind::Sha1, hash_sha1, 0.85)];
     let mut rows = Vec::new();
     for (kind, checksum, floor) in kinds {
         let [read, write] = names(kind);
-        let against = |ours: &dyn Fn()| {
-            let ours = |(): &mut ()| (0..times).for_each(|_| ours());
-            let hash = |(): &mut ()| {
-                (0..times).for_each(|_| image.chunks(CHUNK_LEN).for_each(checksum));
-            };
-            compare(Clock::Thread, turns, &mut (), ours, hash)
+        let hash = |(): &mut ()| (0..count).for_each(|_| checksum(&chunk));
+        let archive = written(&disk, kind, Pieces::new(&chunk))?;
+        let mut buffer = vec![0; SEGMENT_LEN];
+        let read_all = |(): &mut ()| read_all(&archive, &mut buffer);
+        let reading = compare(Clock::Thread, turns, &mut (), read_all, hash);
+        rows.push(row(read, &reading, count * CHUNK_LEN, floor));
+        let write_all = |(): &mut ()| {
+            written(&disk, kind, io::sink()).expect("the sink takes everything");
         };
-        let archive: Arc<[u8]> = written(&image, kind, Vec::new())?.into();
-        let reading = against(&|| read_all(&archive));
-        rows.push(row(read, &reading, times * image.len(), floor));
-        let writing = against(&|| {
-            written(&image, kind, io::sink()).expect("the sink takes everything");
-        });
-        rows.push(row(write, &writing, times * image.len(), floor));
+        let writing = compare(Clock::Thread, turns, &mut (), write_all, hash);
+        rows.push(row(write, &writing, count * CHUNK_LEN, floor));
     }
     Ok(rows)
 }
@@ -76,7 +77,7 @@ fn row((name, budget): (&'static str, &'static str), turns: &Turns, len: usize, 
 }
 
 /// Writes a new XVA of one disk to `out`.
-fn written<W: io::Write>(image: &[u8], kind: ChecksumKind, mut out: W) -> Measured<W> {
+fn written<W: Write>(disk: &ChunkContent, kind: ChecksumKind, mut out: W) -> Measured<W> {
     let options = XvaOptions {
         checksum: Some(kind),
         name: None,
@@ -84,18 +85,78 @@ fn written<W: io::Write>(image: &[u8], kind: ChecksumKind, mut out: W) -> Measur
         disks: None,
         seed: [9; 32],
     };
-    write_xva(&ImageContent::new(image), &mut out, &options)?;
+    write_xva(disk, &mut out, &options)?;
     Ok(out)
 }
 
-fn read_all(archive: &Arc<[u8]>) {
-    let bytes = Box::new(Cursor::new(Arc::clone(archive)));
-    let input = Input::Stream { name: "bench".to_owned(), bytes };
+fn read_all(archive: &Pieces, buffer: &mut [u8]) {
+    let input = Input::Stream { name: "bench".to_owned(), bytes: Box::new(archive.clone()) };
     let mut source = open(input, Some(Kind::Xva)).expect("it was written as an XVA");
-    let mut buffer = vec![0; SEGMENT_LEN];
     while let Some(_disk) = source.next_disk().expect("it is sound") {
-        while let NextSegment::Filled { .. } = source.next_segment(&mut buffer).expect("sound") {
+        while let NextSegment::Filled { .. } = source.next_segment(buffer).expect("it is sound") {
             black_box(&buffer);
+        }
+    }
+    let verified = source.facts().checksums_verified;
+    assert_eq!(verified, archive.chunks as u64, "every chunk was verified");
+}
+
+/// An archive in which every chunk is the same: what stands between the chunks, and the one in memory.
+#[derive(Clone)]
+struct Pieces {
+    chunk: Arc<[u8]>,
+    chunks: usize,
+    /// Bytes that stand before a chunk or at the end.
+    between: Vec<Arc<[u8]>>,
+    collected: Vec<u8>,
+    /// Where reading goes on: the piece (chunks are the odd ones) and the byte in it.
+    at: (usize, usize),
+}
+
+impl Pieces {
+    fn new(chunk: &Arc<[u8]>) -> Self {
+        let (between, collected) = (Vec::new(), Vec::new());
+        Self { chunk: Arc::clone(chunk), chunks: 0, between, collected, at: (0, 0) }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes.len() == CHUNK_LEN {
+            true => {
+                self.between.push(std::mem::take(&mut self.collected).into());
+                self.chunks += 1;
+            }
+            false => self.collected.extend_from_slice(bytes),
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.between.push(std::mem::take(&mut self.collected).into());
+        Ok(())
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (number, start) = self.at;
+            let piece = match (number % 2, self.between.get(number / 2)) {
+                (_, None) => return Ok(0),
+                (0, Some(between)) => between,
+                (_, Some(_)) if number / 2 == self.chunks => return Ok(0),
+                (_, Some(_)) => &self.chunk,
+            };
+            let len = buffer.len().min(piece.len() - start);
+            buffer[..len].copy_from_slice(&piece[start..start + len]);
+            self.at = (number, start + len);
+            if start + len == piece.len() {
+                self.at = (number + 1, 0);
+            }
+            if len > 0 || buffer.is_empty() {
+                return Ok(len);
+            }
         }
     }
 }

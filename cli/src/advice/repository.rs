@@ -13,8 +13,8 @@ use engine::storage::StorageError;
 use super::{Advice, failed};
 use crate::exit::Exit;
 
-const CHECK: &str = "an object of the repository is damaged: run `xenith check --read-data` to see what is affected, \
-                     and get the object from a copy of the repository";
+const CHECK: &str = "an object of the repository is damaged: run `xenith check --read-data` to \
+                     see what is affected, and get the object from a copy of the repository";
 const CACHE: &str = "the repository is not damaged; run it again, with --no-cache if it comes back";
 
 pub fn on_open(error: &OpenError) -> Advice {
@@ -36,7 +36,8 @@ pub fn on_open(error: &OpenError) -> Advice {
             failed("use it, or name another directory; nothing was changed")
         }
         OpenError::Damaged { .. } => failed(
-            "get the directory `roots` from a copy of the repository; `xenith check --no-password` shows what is damaged",
+            "get the directory `roots` from a copy of the repository; `xenith check --no-password` \
+             shows what is damaged",
         ),
         OpenError::TooNew { .. } => failed("use the newest release of xenith; nothing was changed"),
         OpenError::Storage(error) => failed(on_storage(error)),
@@ -50,13 +51,16 @@ pub fn on_storage(error: &StorageError) -> String {
         | StorageError::TooLong { .. } => CHECK,
         StorageError::Io { source, .. } => match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "nothing is damaged; make room and run it again, what is stored already is not stored twice"
+                "nothing is damaged; make room and run it again, what is stored already is not \
+                 stored twice"
             }
             io::ErrorKind::PermissionDenied => {
-                "nothing is damaged; run it as the owner of the repository, or check whether it is mounted read-only"
+                "nothing is damaged; run it as the owner of the repository, or check whether it is \
+                 mounted read-only"
             }
             _ => {
-                "nothing is known to be damaged; check the disk or share that holds the repository, and run it again"
+                "nothing is known to be damaged; check the disk or share that holds the \
+                 repository, and run it again"
             }
         },
     };
@@ -74,7 +78,9 @@ pub fn on_catalog(error: &CatalogError) -> String {
     match error {
         CatalogError::Read(error) => on_read(error),
         CatalogError::NoState => {
-            "get the directory `state` from a copy of the repository; packs and snapshots may be whole".to_owned()
+            "get the directory `state` from a copy of the repository; packs and snapshots may be \
+             whole"
+                .to_owned()
         }
         CatalogError::Unsteady => "nothing is damaged; run it again".to_owned(),
         CatalogError::Lookup(error) => on_lookup(error),
@@ -89,7 +95,9 @@ pub fn on_lookup(error: &LookupError) -> String {
         },
         LookupError::Object { .. } => CHECK.to_owned(),
         LookupError::CacheIo(_) => {
-            "the repository is not damaged; make room in the directory for temporary files, or name another with TMPDIR".to_owned()
+            "the repository is not damaged; make room in the directory for temporary files, or \
+             name another with TMPDIR"
+                .to_owned()
         }
         LookupError::CacheDamaged(_) => CACHE.to_owned(),
     }
@@ -100,10 +108,14 @@ pub fn on_session(error: &SessionError) -> String {
         SessionError::Storage(error) => on_storage(error),
         SessionError::Catalog(error) => on_catalog(error),
         SessionError::Fenced { .. } => {
-            "nothing was saved and nothing is damaged; run it again, what is stored already is not stored twice".to_owned()
+            "nothing was saved and nothing is damaged; run it again, what is stored already is not \
+             stored twice"
+                .to_owned()
         }
         SessionError::Occupied { .. } | SessionError::Repeated { .. } => {
-            "nothing was saved; a machine that was cloned or restored while running can repeat random numbers: restart it".to_owned()
+            "nothing was saved; a machine that was cloned or restored while running can repeat \
+             random numbers: restart it"
+                .to_owned()
         }
     }
 }

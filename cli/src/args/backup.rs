@@ -12,7 +12,8 @@ const TEXT_MAX: usize = 4096;
 /// Back up VM exports, raw disks or files.
 ///
 /// Each input becomes one snapshot; several raw disks given with --vm-name become one together.
-/// What an input is, is seen from its first bytes: an XVA (also inside gzip or zstd), else a file that is kept as it is.
+/// What an input is, is seen from its first bytes: an XVA (also inside gzip or zstd), else a
+/// file that is kept as it is.
 /// Files named .raw or .img and block devices are raw disks.
 #[derive(Debug, Args)]
 #[command(
@@ -32,7 +33,13 @@ pub struct BackupArgs {
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',', value_parser = text)]
     pub tags: Vec<String>,
     /// Name of the run that the snapshots belong to
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = any_text)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true,
+        value_parser = any_text
+    )]
     pub run: String,
     /// Name of the VM: needed for raw disks, replaces the one that an export tells
     #[arg(long, value_name = "NAME", value_parser = text)]

@@ -26,7 +26,8 @@ pub enum Kdf {
 
 /// Look for damage.
 ///
-/// Without options: small objects, the index, and that every snapshot can be followed down to packs that exist.
+/// Without options: small objects, the index, and that every snapshot can be followed down to
+/// packs that exist.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Read all packs too: decrypt them and compare every chunk with its id

@@ -59,7 +59,8 @@ pub struct LsArgs {
 
 /// Show what differs between two snapshots: changed bytes of each disk, and the VM record.
 ///
-/// Disks are matched by their key (the VDI's uuid) if it is the same in both, else by name. -v lists every changed range.
+/// Disks are matched by their key (the VDI's uuid) if it is the same in both, else by name. -v
+/// lists every changed range.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// The older snapshot: an id, the beginning of one, or `latest`
@@ -73,8 +74,10 @@ pub struct DiffArgs {
 
 /// Write a snapshot, or disks of it, to files.
 ///
-/// An XVA comes out byte by byte as it went in, unless --disk, --name, --new-mac or --checksum ask for another one.
-/// A file gets its name when it is complete and synced; whatever fails before leaves nothing behind.
+/// An XVA comes out byte by byte as it went in, unless --disk, --name, --new-mac or --checksum
+/// ask for another one.
+/// A file gets its name when it is complete and synced; whatever fails before leaves nothing
+/// behind.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// Id of the snapshot, the beginning of one, or `latest`
@@ -116,7 +119,8 @@ pub struct DumpArgs {
 /// What to write, and how.
 #[derive(Debug, Args)]
 pub struct ExtractArgs {
-    /// Form of the output [default: what the target's name ends with, else raw for --disk, else as it came]
+    /// Form of the output [default: what the target's name ends with, else raw for --disk,
+    /// else as it came]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Only this disk, by name or number (see `xenith ls`); repeat it for several

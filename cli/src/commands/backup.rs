@@ -4,7 +4,7 @@ mod input;
 mod saved;
 
 use engine::backup::{BackupRequest, backup};
-use engine::packer::Threads;
+use engine::packer::{Packing, Threads};
 use engine::repository::Repository;
 use engine::session::Who;
 use engine::source::Source;
@@ -71,7 +71,7 @@ fn request(job: &Job, args: BackupArgs) -> Result<BackupRequest, Failure> {
         vm_name: args.vm_name,
         time: moment.map(|moment| moment.secs),
         utc_offset: moment.unwrap_or_else(Moment::now).utc_offset,
-        compression: job.compression,
+        packing: Packing::new(job.compression),
     })
 }
 

@@ -88,7 +88,16 @@ fn text(report: &CheckReport) -> String {
              repository, and back up again soon\n",
             size::plural(count as u64, "place"),
         ),
-    };
+    }
+}
+
+impl CheckEntry {
+    fn of(report: &CheckReport) -> Self {
+        let finding = |finding: &Finding| FindingEntry {
+            code: finding.code(),
+            damage: finding.is_damage(),
+            message: finding.to_string(),
+        };
         let checked = report.checked;
         Self {
             damaged: report.has_damage(),

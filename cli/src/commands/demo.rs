@@ -10,7 +10,7 @@ use std::time::Instant;
 use engine::backup::{BackupRequest, backup};
 use engine::check::{self, Subset};
 use engine::observer::Silent;
-use engine::packer::Threads;
+use engine::packer::{Packing, Threads};
 use engine::parallel::Workers;
 use engine::reader::Reader;
 use engine::repository::{OpenOptions, Repository};
@@ -161,7 +161,7 @@ fn save(
         vm_name: None,
         time: None,
         utc_offset: 0,
-        compression: job.compression,
+        packing: Packing::new(job.compression),
     };
     let bytes = Box::new(Cursor::new(export.to_vec()));
     let input = Input::Stream { name: "demo".to_owned(), bytes };

@@ -122,7 +122,8 @@ pub fn subject(snapshot: &Snapshot) -> &str {
     origin.vm_name.as_ref().or(origin.vm_uuid.as_ref()).unwrap_or(&origin.path)
 }
 
-/// Places of the disks and files, in the order of the numbers by which people choose them: `xvda` before `xvdb`
+/// Places of the disks and files, in the order of the numbers by which people choose them:
+/// `xvda` before `xvdb`
 /// before `xvdaa`. An export has them in another order every night.
 pub fn disk_order(snapshot: &Snapshot) -> Vec<usize> {
     let disk = |place: &usize| &snapshot.disks[*place];

@@ -1,5 +1,6 @@
 //! Content: packs read whole, compared with their names, opened, and every entry compared with its id.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use repo_format::FormatError;
@@ -11,7 +12,7 @@ use repo_format::keys::{Keys, Role};
 use repo_format::limits::PACK_LEN_MAX;
 use repo_format::map::Map;
 use repo_format::node::{Node, node_id};
-use repo_format::object_name::ObjectName;
+use repo_format::object_name::{Directory, ObjectName};
 use repo_format::pack::{
     CatalogEntry, Contents, Entries, EntryKind, TRAILER_LEN, Trailer, frame_offset,
 };
@@ -25,7 +26,7 @@ use crate::lookup::PackFacts;
 use crate::observer::{Event, Observer};
 use crate::parallel::Workers;
 use crate::reader::{Reader, kind_name};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 
 /// Which packs are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +60,8 @@ pub(super) fn check_content(
         report.findings.push(Finding::NotOpened);
     }
     let named = reader.with_lookup(|lookup| lookup.packs().collect::<Vec<_>>());
-    let sizes: Vec<_> = named.iter().map(|(_, id, len, _)| (*id, *len)).collect();
+    let mut sizes: Vec<_> = named.iter().map(|(_, id, len, _)| (*id, *len)).collect();
+    sizes.extend(unnamed_packs(reader, &sizes)?);
     let seed = crate::surroundings::random(repository.surroundings());
     let chosen = choose(&sizes, subset, seed);
     let total = chosen.iter().map(|number| sizes[*number].1).sum();
@@ -78,9 +80,12 @@ pub(super) fn check_content(
         observer.event(Event::Advanced { by: len });
     };
     for number in chosen {
-        let facts = reader.with_lookup(|lookup| lookup.pack(named[number].0))?;
+        let (id, len) = sizes[number];
+        let known = named.get(number).map(|(number, ..)| *number);
+        let facts = known.map(|number| reader.with_lookup(|lookup| lookup.pack(number)));
+        let facts = facts.transpose()?;
         let examiner = Arc::clone(&examiner);
-        reading.submit(move || (facts.len, examiner.examine(&facts)));
+        reading.submit(move || (len, examiner.examine(id, facts.as_ref())));
         while reading.is_full() {
             reading.next().into_iter().for_each(|found| take(found, report));
         }
@@ -89,6 +94,20 @@ pub(super) fn check_content(
         take(found, report);
     }
     Ok(())
+}
+
+/// Packs that no index object names. The next backup may take their chunks over, so their bytes are compared too.
+fn unnamed_packs(
+    reader: &Reader<'_>,
+    named: &[(PackId, u64)],
+) -> Result<Vec<(PackId, u64)>, StorageError> {
+    let named: BTreeSet<_> = named.iter().map(|(id, _)| *id).collect();
+    let listed = reader.repository().storage().list(Directory::Packs)?.into_iter();
+    let unnamed = listed.filter_map(|(name, len)| match name {
+        ObjectName::Pack(id) if !named.contains(&id) => Some((id, len)),
+        _ => None,
+    });
+    Ok(unnamed.collect())
 }
 
 /// Places of the packs to read. Pure: `seed` decides what is random.
@@ -130,17 +149,20 @@ struct PackExaminer {
 }
 
 impl PackExaminer {
-    fn examine(&self, facts: &PackFacts) -> Vec<Finding> {
-        let name = ObjectName::Pack(facts.id);
+    /// Reads a pack; `facts` is what the index says of it, if it does.
+    fn examine(&self, id: PackId, facts: Option<&PackFacts>) -> Vec<Finding> {
+        let name = ObjectName::Pack(id);
         let bytes = match self.storage.read(name, PACK_LEN_MAX) {
             Ok(bytes) => bytes,
+            // It went since it was listed, and nothing names it.
+            Err(StorageError::NotFound { .. }) if facts.is_none() => return Vec::new(),
             Err(error) => return vec![Finding::Unreadable { name, reason: error.to_string() }],
         };
-        if PackId::of(&bytes) != facts.id {
+        if PackId::of(&bytes) != id {
             let source = FormatError::Hash { what: "pack" };
             return vec![Finding::Damaged { name, source }];
         }
-        match self.open(facts, &bytes) {
+        match facts.map_or(Ok(Vec::new()), |facts| self.open(facts, &bytes)) {
             Ok(findings) => findings,
             Err(source) => vec![Finding::Damaged { name, source }],
         }

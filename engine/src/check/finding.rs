@@ -75,7 +75,7 @@ pub enum Finding {
     #[error("the index cannot be loaded; snapshots were not followed")]
     IndexUnusable,
     /// Nothing names this pack: an interrupted backup left it.
-    #[error("pack {pack} is not in use (an interrupted backup left it; the next one may use it)")]
+    #[error("pack {pack} is not in use: an interrupted backup left it")]
     PackUnused {
         /// The pack.
         pack: PackId,

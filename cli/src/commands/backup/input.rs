@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -76,9 +76,7 @@ impl Input {
     pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
         match &self.from {
             From::Stdin => {
-                let failed =
-                    |source| SourceError::Io { place: "standard input".to_owned(), source };
-                let bytes = Box::new(stdin().map_err(failed)?);
+                let bytes = Box::new(stdin(self.kind)?);
                 let name = "stdin".to_owned();
                 xen_source::open(xen_source::Input::Stream { name, bytes }, self.kind)
             }
@@ -136,11 +134,21 @@ fn is_device(metadata: &Metadata) -> bool {
     metadata.file_type().is_block_device()
 }
 
-/// Standard input without a buffer: disks are read in large pieces.
-fn stdin() -> io::Result<File> {
+/// Standard input, without a buffer: disks are read in large pieces.
+///
+/// An empty one is what is left of an export that failed, unless somebody says that it is a file.
+fn stdin(kind: Option<Kind>) -> Result<impl Read, SourceError> {
+    let failed = |source| SourceError::Io { place: "standard input".to_owned(), source };
     let stdin = io::stdin();
-    match stdin.is_terminal() {
-        true => Err(io::Error::other("it is a terminal; pipe an export into it")),
-        false => Ok(File::from(stdin.as_fd().try_clone_to_owned()?)),
+    if stdin.is_terminal() {
+        return Err(failed(io::Error::other("it is a terminal; pipe an export into it")));
     }
+    let mut bytes = File::from(stdin.as_fd().try_clone_to_owned().map_err(failed)?);
+    let mut first = Vec::new();
+    bytes.by_ref().take(1).read_to_end(&mut first).map_err(failed)?;
+    if first.is_empty() && kind != Some(Kind::File) {
+        let place = "its first byte".to_owned();
+        return Err(SourceError::Damaged { place, what: "standard input is empty".to_owned() });
+    }
+    Ok(io::Cursor::new(first).chain(bytes))
 }

@@ -128,7 +128,8 @@ fn disk_file_name(snapshot: &Snapshot, place: usize) -> String {
     }
 }
 
-/// A name from a stranger as the name of a file: in this directory, visible, without control characters.
+/// A name from a stranger as the name of a file: in this directory, visible, without control
+/// characters.
 fn file_name(text: &str) -> String {
     let safe = |c: char| if c == '/' || c.is_control() { '_' } else { c };
     let name: String = text.chars().map(safe).take(200).collect();

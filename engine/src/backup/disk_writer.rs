@@ -1,0 +1,214 @@
+//! Disks of a source become entries: segments are examined by workers and placed in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use repo_format::disk::{Disk, disk_id};
+use repo_format::id::SegmentId;
+use repo_format::limits::{DISK_SIZE_MAX, DISKS_MAX, SEGMENT_LEN, TEXT_MAX};
+use repo_format::node::root_level;
+use repo_format::object_name::IndexName;
+use repo_format::pack::EntryKind;
+use repo_format::snapshot::{DiskRole, SnapshotDisk};
+
+use super::BackupError;
+use crate::catalog::open_lookup;
+use crate::examine::{Examined, Examiner, Verdict};
+use crate::lookup::LookupError;
+use crate::observer::{Event, Observer};
+use crate::packer::{Packer, Threads};
+use crate::repository::Repository;
+use crate::source::{DiskInfo, NextSegment, Role, Source};
+use crate::tree::TreeBuilder;
+
+/// Segments in flight for each worker: 4 MiB each.
+const SEGMENTS_PER_WORKER: usize = 4;
+/// Segments in flight at most: 96 MiB.
+const SEGMENTS_MAX: usize = 24;
+
+/// Writes disks, one after the other.
+pub(super) struct DiskWriter<'r, 'w> {
+    pub(super) repository: &'r Repository,
+    pub(super) threads: Threads<'w>,
+    /// What counts, whatever is stored meanwhile.
+    pub(super) counting: BTreeSet<IndexName>,
+    pub(super) examiner: Arc<Examiner>,
+    pub(super) packer: Packer<'r, 'w>,
+    pub(super) observer: &'w dyn Observer,
+    /// Bytes of segments that are not holes.
+    pub(super) data_bytes: u64,
+}
+
+impl DiskWriter<'_, '_> {
+    /// Everything that the source delivers.
+    pub(super) fn write_all(
+        &mut self,
+        source: &mut dyn Source,
+    ) -> Result<Vec<SnapshotDisk>, BackupError> {
+        let mut disks = Vec::new();
+        while let Some(info) = source.next_disk()? {
+            if disks.len() == DISKS_MAX {
+                return Err(BackupError::TooLarge { what: "the number of disks".to_owned() });
+            }
+            disks.push(self.write(source, info)?);
+        }
+        Ok(disks)
+    }
+
+    fn write(
+        &mut self,
+        source: &mut dyn Source,
+        info: DiskInfo,
+    ) -> Result<SnapshotDisk, BackupError> {
+        let (name, size_bytes) = (info.name.as_str(), info.size_bytes);
+        self.observer.event(Event::DiskBegins { name, size_bytes });
+        let workers = self.threads.workers;
+        let in_flight = (SEGMENTS_PER_WORKER * workers.count()).min(SEGMENTS_MAX);
+        let mut examined = workers.ordered(in_flight);
+        let mut spare: Vec<Vec<u8>> = Vec::new();
+        let mut tree = TreeBuilder::default();
+        let mut passed = 0;
+        let size_bytes = loop {
+            let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
+            match source.next_segment(&mut buffer)? {
+                NextSegment::End { size_bytes } => break size_bytes,
+                NextSegment::Filled { number } => {
+                    within_limit(&info, number)?;
+                    let examiner = Arc::clone(&self.examiner);
+                    examined.submit(move || examiner.examine(number, buffer));
+                }
+            }
+            while examined.is_full() {
+                let Some(segment) = examined.next() else { break };
+                spare.push(self.place(segment?, &mut tree, &mut passed)?);
+            }
+        };
+        while let Some(segment) = examined.next() {
+            self.place(segment?, &mut tree, &mut passed)?;
+        }
+        let rest = size_bytes.saturating_sub(passed);
+        self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
+        self.close(info, size_bytes, tree)
+    }
+
+    /// Stores what is new in a segment and adds it to the tree; gives its buffer back.
+    fn place(
+        &mut self,
+        segment: Examined,
+        tree: &mut TreeBuilder,
+        passed: &mut u64,
+    ) -> Result<Vec<u8>, BackupError> {
+        let before = self.packer.stored().new_bytes;
+        let Examined { number, buffer, verdict } = segment;
+        match verdict {
+            Verdict::Zero => {}
+            Verdict::Known(id) => self.add_segment(number, id, tree)?,
+            Verdict::New(id, cut) => {
+                if !self.packer.has_entry(EntryKind::Map, id.as_bytes()) {
+                    for chunk in &cut.unknown {
+                        match &chunk.hint {
+                            Some(hint) => self.packer.repeat_chunk(hint),
+                            None => {
+                                self.packer.add_chunk(chunk.id, &buffer[chunk.range.clone()])?;
+                            }
+                        }
+                    }
+                    self.packer.add_entry(EntryKind::Map, *id.as_bytes(), &cut.map.encode())?;
+                }
+                self.add_segment(number, id, tree)?;
+            }
+        }
+        let end = (number + 1) * SEGMENT_LEN as u64;
+        let passed_bytes = end.saturating_sub(*passed);
+        *passed = end;
+        let new_bytes = self.packer.stored().new_bytes - before;
+        if self.packer.is_crowded() {
+            self.renew_index()?;
+        }
+        self.observer.event(Event::Progress { passed_bytes, new_bytes });
+        Ok(buffer)
+    }
+
+    /// Moves what this session has published from memory into the index, so that memory does not grow with the
+    /// source. Segments under way know the old index still: at worst a chunk of theirs is stored twice.
+    fn renew_index(&mut self) -> Result<(), BackupError> {
+        let names = self.counting.union(self.packer.published()).copied().collect();
+        let lookup = match open_lookup(self.repository, &names) {
+            // A dry run keeps nothing that could be read again.
+            Err(LookupError::Fetch { .. }) => {
+                self.packer.never_crowded();
+                return Ok(());
+            }
+            lookup => lookup?,
+        };
+        self.packer.forget_known(&lookup)?;
+        self.examiner = Arc::new(self.examiner.with_lookup(lookup));
+        Ok(())
+    }
+
+    fn add_segment(
+        &mut self,
+        number: u64,
+        id: SegmentId,
+        tree: &mut TreeBuilder,
+    ) -> Result<(), BackupError> {
+        self.data_bytes += SEGMENT_LEN as u64;
+        tree.push(&self.examiner.keys, number, *id.as_bytes());
+        self.add_nodes(tree)
+    }
+
+    fn add_nodes(&mut self, tree: &mut TreeBuilder) -> Result<(), BackupError> {
+        for (id, bytes) in tree.take_finished() {
+            self.add_unknown(EntryKind::Node, *id.as_bytes(), &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn add_unknown(
+        &mut self,
+        kind: EntryKind,
+        id: [u8; 32],
+        bytes: &[u8],
+    ) -> Result<(), BackupError> {
+        match self.examiner.lookup.find(kind, &id)? {
+            Some(_) => Ok(()),
+            None => Ok(self.packer.add_entry(kind, id, bytes)?),
+        }
+    }
+
+    fn close(
+        &mut self,
+        info: DiskInfo,
+        size_bytes: u64,
+        mut tree: TreeBuilder,
+    ) -> Result<SnapshotDisk, BackupError> {
+        let too_large = || BackupError::TooLarge { what: info.name.clone() };
+        if size_bytes > DISK_SIZE_MAX || info.name.len() > TEXT_MAX || info.key.len() > TEXT_MAX {
+            return Err(too_large());
+        }
+        let root = tree.finish(&self.examiner.keys, root_level(size_bytes));
+        self.add_nodes(&mut tree)?;
+        let disk = Disk::new(size_bytes, root).map_err(|_| too_large())?.encode();
+        let id = disk_id(&self.examiner.keys, &disk);
+        self.add_unknown(EntryKind::Disk, *id.as_bytes(), &disk)?;
+        let role = stored_role(info.role);
+        Ok(SnapshotDisk { role, name: info.name, key: info.key, size_bytes, id })
+    }
+}
+
+fn within_limit(info: &DiskInfo, number: u64) -> Result<(), BackupError> {
+    match number < DISK_SIZE_MAX / SEGMENT_LEN as u64 {
+        true => Ok(()),
+        false => Err(BackupError::TooLarge { what: info.name.clone() }),
+    }
+}
+
+const fn stored_role(role: Role) -> DiskRole {
+    match role {
+        Role::Disk => DiskRole::Disk,
+        Role::Memory => DiskRole::Memory,
+        Role::Record => DiskRole::Record,
+        Role::Layout => DiskRole::Layout,
+        Role::File => DiskRole::File,
+    }
+}
