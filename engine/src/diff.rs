@@ -143,5 +143,6 @@ fn side<'r>(
     pick: impl Fn(&Pair) -> Option<SegmentId>,
 ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
     let wanted: Vec<_> = pairs.iter().filter_map(|pair| Some((pair.0, pick(pair)?))).collect();
-    Window::start(reader, workers, wanted)?.finish(&mut Vec::new())
+    let spare = &mut Vec::new();
+    Window::start(reader, workers, wanted, spare)?.finish(spare)
 }

@@ -1,11 +1,12 @@
 //! The read side: id to place to frame to verified bytes. The only way in which content comes back.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use repo_format::FormatError;
 use repo_format::disk::{Disk, disk_id};
-use repo_format::frame::decompress;
+use repo_format::frame::Decompressor;
 use repo_format::header::{Kind, SEALED_HEADER_LEN, SealedHeader};
 use repo_format::id::{DiskId, NodeId, PackId, SegmentId};
 use repo_format::keys::Keys;
@@ -285,21 +286,34 @@ pub(crate) struct Sealers {
 
 impl Sealers {
     /// Reads, opens and decompresses one frame.
-    pub(crate) fn read_frame(
+    fn read_frame(&self, facts: &PackFacts, frame: u16) -> Result<Vec<u8>, ContentReadError> {
+        self.with_frame(facts, frame, <[u8]>::to_vec)
+    }
+
+    /// Hands the plain bytes of one frame to `take`, out of a buffer that each thread keeps.
+    pub(crate) fn with_frame<T>(
         &self,
         facts: &PackFacts,
         frame: u16,
-    ) -> Result<Vec<u8>, ContentReadError> {
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, ContentReadError> {
+        thread_local! {
+            static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+        }
         let damaged = |source| ContentReadError::Damaged { pack: facts.id, frame, source };
         let facts_invalid = || damaged(FormatError::Invalid { what: "number of a frame" });
         let info = facts.frames.get(usize::from(frame)).ok_or_else(facts_invalid)?;
         let start = frame_offset(&facts.frames, frame);
         let range = start..start + u64::from(info.sealed_len);
         let unread = |source| ContentReadError::Pack { pack: facts.id, source };
-        let sealed = self.storage.read_range(ObjectName::Pack(facts.id), range).map_err(unread)?;
+        let name = ObjectName::Pack(facts.id);
+        let mut sealed = self.storage.read_range(name, range).map_err(unread)?;
         let sealer = self.sealer(facts.id, facts.kind, frame)?;
-        let stored = sealer.open("frame", u32::from(frame), &sealed).map_err(damaged)?;
-        decompress(info, stored).map_err(damaged)
+        let opened = sealer.open_in_place("frame", u32::from(frame), &mut sealed);
+        let stored = opened.map_err(damaged)?;
+        DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            decompressor.decompress(info, stored).map(take).map_err(damaged)
+        })
     }
 
     fn sealer(

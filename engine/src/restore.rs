@@ -11,7 +11,7 @@ use crate::source::{Content, ContentError, DiskSink, Role, SEGMENT_LEN, StoredDi
 use crate::walk::{Segments, segment_bytes};
 use crate::window::Window;
 
-/// Segments rebuilt together when they are delivered in order: 128 MiB.
+/// Segments rebuilt together when they are delivered in order: 128 MiB. Two windows are in memory at a time.
 const WINDOW: usize = 32;
 
 /// A snapshot that can be read.
@@ -65,11 +65,11 @@ impl<'r> SnapshotContent<'r> {
         let mut walk = Segments::of(self.reader, id, &disk).map_err(repository)?;
         let mut passed = 0;
         let mut spare = Vec::new();
-        let mut window = self.next_window(&mut walk)?;
+        let mut window = self.next_window(&mut walk, &mut spare)?;
         while let Some(ready) = window {
             let segments = ready.finish(&mut spare).map_err(repository)?;
-            // The next window is read while this one is written.
-            window = self.next_window(&mut walk)?;
+            // The next window is rebuilt while this one is written.
+            window = self.next_window(&mut walk, &mut spare)?;
             for (number, bytes) in segments {
                 let offset = number * SEGMENT_LEN as u64;
                 let len = segment_bytes(number, size_bytes);
@@ -84,11 +84,17 @@ impl<'r> SnapshotContent<'r> {
         Ok(())
     }
 
-    fn next_window(&self, walk: &mut Segments<'r>) -> Result<Option<Window<'r>>, ContentError> {
+    fn next_window(
+        &self,
+        walk: &mut Segments<'r>,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<Option<Window<'r>>, ContentError> {
         let wanted = walk.next_window(WINDOW).map_err(repository)?;
         match wanted.is_empty() {
             true => Ok(None),
-            false => Window::start(self.reader, self.workers, wanted).map(Some).map_err(repository),
+            false => Window::start(self.reader, self.workers, wanted, spare)
+                .map(Some)
+                .map_err(repository),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A window of segments, rebuilt together: every frame is opened once, in the order of packs, and each segment is
 //! compared with its id before it is handed out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use repo_format::id::{PackId, SegmentId};
 use repo_format::keys::Role;
@@ -9,12 +10,9 @@ use repo_format::limits::SEGMENT_LEN;
 use repo_format::map::{Fill, Map};
 use repo_format::segment::segment_id;
 
-use crate::lookup::{Location, Lookup, LookupError, PackNumber};
+use crate::lookup::{Location, Lookup, PackNumber};
 use crate::parallel::{Ordered, Workers};
 use crate::reader::{ContentReadError, Reader, missing};
-
-/// Frames that are read ahead, 1 MiB each at most.
-const FRAMES_AHEAD: usize = 48;
 
 /// A segment of a disk: its number and id.
 pub type NumberedSegment = (u64, SegmentId);
@@ -22,43 +20,41 @@ pub type NumberedSegment = (u64, SegmentId);
 /// A segment that was compared with its id: its number and 4 MiB.
 pub type VerifiedSegment = (u64, Vec<u8>);
 
-/// A window whose frames are being read.
+/// A window that is being rebuilt by jobs on worker threads.
 pub struct Window<'r> {
     reader: &'r Reader<'r>,
     workers: &'r Workers,
     wanted: Vec<NumberedSegment>,
-    reading: Ordered<'r, Result<Vec<u8>, ContentReadError>>,
-    /// What to do with the frames under way, and those still to be asked for.
-    under_way: VecDeque<Vec<Copy>>,
-    waiting: std::collections::btree_map::IntoIter<(PackNumber, u16), Vec<Copy>>,
-    zeros: Vec<Zeros>,
+    segments: Arc<Vec<Mutex<Vec<u8>>>>,
+    rebuilding: Ordered<'r, Result<(), ContentReadError>>,
 }
 
 impl<'r> Window<'r> {
-    /// Looks up what these segments need, and begins to read it.
+    /// Looks up what these segments need, and begins to rebuild them in buffers of `spare`; give them back there.
     pub fn start(
         reader: &'r Reader<'r>,
         workers: &'r Workers,
         wanted: Vec<NumberedSegment>,
+        spare: &mut Vec<Vec<u8>>,
     ) -> Result<Self, ContentReadError> {
         if reader.repository().keys().role() == Role::Backup {
             return Err(ContentReadError::BackupRole);
         }
-        match Self::plan(reader, workers, wanted.clone(), &BTreeSet::new()) {
+        match Self::begin(reader, workers, wanted.clone(), &BTreeSet::new(), spare) {
             Err(error) if error.may_heal() && reader.reload(&error)? => {
-                Self::plan(reader, workers, wanted, &BTreeSet::new())
+                Self::begin(reader, workers, wanted, &BTreeSet::new(), spare)
             }
             window => window,
         }
     }
 
-    /// Waits for the frames, and verifies. Takes its buffers from `spare`; give them back there.
+    /// Waits until all is there, and verifies it.
     pub fn finish(
         self,
         spare: &mut Vec<Vec<u8>>,
     ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
         let (reader, workers, wanted) = (self.reader, self.workers, self.wanted.clone());
-        let mut failure = match self.rebuild(spare) {
+        let mut failure = match self.complete() {
             Err(error) => error,
             rebuilt => return rebuilt,
         };
@@ -67,8 +63,8 @@ impl<'r> Window<'r> {
         while let Some(pack) = failure.unusable_pack()
             && avoid.insert(pack)
         {
-            let again = Self::plan(reader, workers, wanted.clone(), &avoid);
-            match again.and_then(|window| window.rebuild(spare)) {
+            let again = Self::begin(reader, workers, wanted.clone(), &avoid, spare);
+            match again.and_then(Self::complete) {
                 Err(ContentReadError::Missing { .. }) => break,
                 Err(error) => failure = error,
                 rebuilt => return rebuilt,
@@ -76,76 +72,69 @@ impl<'r> Window<'r> {
         }
         // Rule 17: what is missing is damage only if nothing has changed.
         match failure.may_heal() && reader.reload(&failure)? {
-            true => Self::plan(reader, workers, wanted, &BTreeSet::new())?.rebuild(spare),
+            true => Self::begin(reader, workers, wanted, &BTreeSet::new(), spare)?.complete(),
             false => Err(failure),
         }
     }
 
-    fn plan(
+    /// Plans the window, without packs of `avoid`, and starts a job for each frame.
+    fn begin(
         reader: &'r Reader<'r>,
         workers: &'r Workers,
         wanted: Vec<NumberedSegment>,
         avoid: &BTreeSet<PackId>,
+        spare: &mut Vec<Vec<u8>>,
     ) -> Result<Self, ContentReadError> {
         let mut maps = Vec::with_capacity(wanted.len());
         for (_, id) in &wanted {
             maps.push(reader.map(*id)?);
         }
-        let Plan { copies, zeros } = plan_window(&reader.loaded().lookup, &maps, avoid)?;
-        let reading = workers.ordered(FRAMES_AHEAD);
-        let (under_way, waiting) = (VecDeque::new(), copies.into_iter());
-        let mut window = Self { reader, workers, wanted, reading, under_way, waiting, zeros };
-        window.read_ahead()?;
-        Ok(window)
-    }
-
-    fn read_ahead(&mut self) -> Result<(), LookupError> {
-        let loaded = self.reader.loaded();
-        while !self.reading.is_full() {
-            let Some(((number, frame), copies)) = self.waiting.next() else { break };
-            let facts = loaded.lookup.pack(number)?;
-            let sealers = self.reader.sealers();
-            self.reading.submit(move || sealers.read_frame(&facts, frame));
-            self.under_way.push_back(copies);
-        }
-        Ok(())
-    }
-
-    fn rebuild(
-        mut self,
-        spare: &mut Vec<Vec<u8>>,
-    ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        let loaded = reader.loaded();
+        let Plan { copies, zeros } = plan_window(&loaded.lookup, &maps, avoid)?;
         let buffer = |_| spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
-        let mut segments: Vec<Vec<u8>> = (0..self.wanted.len()).map(buffer).collect();
-        for zeros in &self.zeros {
+        let mut segments: Vec<Vec<u8>> = (0..wanted.len()).map(buffer).collect();
+        for zeros in &zeros {
             segments[zeros.segment][zeros.to..zeros.to + zeros.len].fill(0);
         }
-        while let (Some(plain), Some(copies)) = (self.reading.next(), self.under_way.pop_front()) {
-            let plain = plain?;
-            for copy in copies {
-                copy.apply(&plain, &mut segments);
-            }
-            self.read_ahead()?;
+        let segments = Arc::new(segments.into_iter().map(Mutex::new).collect::<Vec<_>>());
+        let mut rebuilding = workers.ordered(copies.len());
+        for ((number, frame), copies) in copies {
+            let facts = loaded.lookup.pack(number)?;
+            let (sealers, segments) = (reader.sealers(), Arc::clone(&segments));
+            rebuilding.submit(move || {
+                sealers.with_frame(&facts, frame, |plain| {
+                    copies.iter().for_each(|copy| copy.apply(plain, &segments));
+                })
+            });
         }
-        self.verify(segments)
+        Ok(Self { reader, workers, wanted, segments, rebuilding })
     }
 
-    fn verify(&self, segments: Vec<Vec<u8>>) -> Result<Vec<VerifiedSegment>, ContentReadError> {
-        let mut hashing = self.workers.ordered(segments.len());
-        for bytes in segments {
+    /// Waits for all frames, and verifies.
+    fn complete(mut self) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        while let Some(rebuilt) = self.rebuilding.next() {
+            rebuilt?;
+        }
+        let mut hashing = self.workers.ordered(self.wanted.len());
+        for segment in self.segments.iter() {
+            let bytes = std::mem::take(&mut *lock(segment));
             let sealers = self.reader.sealers();
             hashing.submit(move || (segment_id(&sealers.keys, &bytes), bytes));
         }
         let mut verified = Vec::with_capacity(self.wanted.len());
-        for (number, id) in &self.wanted {
+        for (number, id) in self.wanted {
             let Some((found, bytes)) = hashing.next() else { break };
-            if found != *id {
-                return Err(ContentReadError::Segment { id: *id });
+            if found != id {
+                return Err(ContentReadError::Segment { id });
             }
-            verified.push((*number, bytes));
+            verified.push((number, bytes));
         }
         Ok(verified)
     }
+}
+
+fn lock(segment: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    segment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of a plain frame that go to a place in a segment.
@@ -167,8 +156,8 @@ struct Zeros {
 
 impl Copy {
     /// Places and extents were checked when they were parsed: both ranges exist.
-    fn apply(self, plain: &[u8], segments: &mut [Vec<u8>]) {
-        let target = &mut segments[self.segment][self.to..self.to + self.len];
+    fn apply(self, plain: &[u8], segments: &[Mutex<Vec<u8>>]) {
+        let target = &mut lock(&segments[self.segment])[self.to..self.to + self.len];
         target.copy_from_slice(&plain[self.from..self.from + self.len]);
     }
 }

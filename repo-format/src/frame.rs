@@ -136,23 +136,48 @@ impl Compressor {
     }
 }
 
-/// The plain bytes of an opened frame; exactly `info.plain_len` of them.
-pub fn decompress(info: &FrameInfo, stored: Vec<u8>) -> Result<Vec<u8>, FormatError> {
-    let plain_len = info.plain_len as usize;
-    let plain = match info.codec {
-        Codec::Raw => stored,
-        // zstd itself would go on to further frames; there is one, and nothing behind it.
-        Codec::Zstd if find_frame_compressed_size(&stored) == Ok(stored.len()) => {
-            zstd::bulk::decompress(&stored, plain_len)
-                .map_err(|_| FormatError::Invalid { what: "compressed frame" })?
+/// Decompresses frames; keeps its context and the buffer of the frame before.
+#[derive(Default)]
+pub struct Decompressor {
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
+    plain: Vec<u8>,
+}
+
+impl Decompressor {
+    /// The plain bytes of an opened frame, exactly `info.plain_len` of them (at most 1 MiB); they stay until the
+    /// next call.
+    pub fn decompress<'a>(
+        &'a mut self,
+        info: &FrameInfo,
+        stored: &'a [u8],
+    ) -> Result<&'a [u8], FormatError> {
+        let plain_len = info.plain_len as usize;
+        let refuse = |what| Err(FormatError::Invalid { what });
+        match info.codec {
+            Codec::Raw if stored.len() == plain_len => Ok(stored),
+            Codec::Raw => refuse("length of a frame"),
+            // zstd itself would go on to further frames; there is one, and nothing behind it.
+            Codec::Zstd if find_frame_compressed_size(stored) == Ok(stored.len()) => {
+                match self.unzstd(plain_len, stored) {
+                    Some(len) if len == plain_len => Ok(&self.plain[..len]),
+                    Some(_) => refuse("length of a frame"),
+                    None => refuse("compressed frame"),
+                }
+            }
+            Codec::Zstd => refuse("compressed frame"),
+            Codec::Padding => refuse("entry in a padding frame"),
         }
-        Codec::Zstd => return Err(FormatError::Invalid { what: "compressed frame" }),
-        Codec::Padding => {
-            return Err(FormatError::Invalid { what: "entry in a padding frame" });
+    }
+
+    /// Bytes that `stored` decompresses to, at most `plain_len`; they are in `self.plain` then.
+    fn unzstd(&mut self, plain_len: usize, stored: &[u8]) -> Option<usize> {
+        if self.zstd.is_none() {
+            self.zstd = zstd::bulk::Decompressor::new().ok();
         }
-    };
-    match plain.len() == plain_len {
-        true => Ok(plain),
-        false => Err(FormatError::Invalid { what: "length of a frame" }),
+        if self.plain.len() < plain_len {
+            self.plain.resize(plain_len, 0);
+        }
+        let zstd = self.zstd.as_mut()?;
+        zstd.decompress_to_buffer(stored, &mut self.plain[..plain_len]).ok()
     }
 }

@@ -66,17 +66,27 @@ impl Sealer {
         number: u32,
         sealed: &[u8],
     ) -> Result<Vec<u8>, FormatError> {
-        let mut r = Reader::new(what, sealed);
-        let tail: [u8; TAIL_LEN] = r.array()?;
-        let Some((ciphertext, tag)) = r.rest().split_last_chunk::<TAG_LEN>() else {
-            return Err(FormatError::Truncated { what, found: sealed.len() });
-        };
-        let mut text = ciphertext.to_vec();
+        let mut buffer = sealed.to_vec();
+        Ok(self.open_in_place(what, number, &mut buffer)?.to_vec())
+    }
+
+    /// [`Self::open`] without a copy: the text is a part of `sealed`, whose bytes are spent.
+    pub fn open_in_place<'a>(
+        &self,
+        what: &'static str,
+        number: u32,
+        sealed: &'a mut [u8],
+    ) -> Result<&'a [u8], FormatError> {
+        let found = sealed.len();
+        let truncated = FormatError::Truncated { what, found };
+        let (tail, rest) =
+            sealed.split_first_chunk_mut::<TAIL_LEN>().ok_or_else(|| truncated.clone())?;
+        let (text, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(truncated)?;
         self.cipher
             .decrypt_inout_detached(
-                &nonce(number, tail),
+                &nonce(number, *tail),
                 &self.associated(number),
-                text.as_mut_slice().into(),
+                (&mut *text).into(),
                 &Tag::from(*tag),
             )
             .map_err(|_| FormatError::Seal { what })?;

@@ -184,7 +184,7 @@ fn r3_what_the_state_names_as_live_counts_without_any_snapshot() {
 }
 
 #[test]
-fn r3_retired_index_objects_do_not_count_for_writers_and_are_no_hints() {
+fn r3_retired_index_objects_do_not_count_for_writers() {
     let sample = Sample::small(1);
     let (repo, id, index) = with_one(&sample);
     repo.put_state(|state| {
@@ -196,7 +196,7 @@ fn r3_retired_index_objects_do_not_count_for_writers_and_are_no_hints() {
 }
 
 #[test]
-fn r3_doomed_index_objects_count_for_nobody_and_are_no_hints() {
+fn r3_doomed_index_objects_count_for_nobody() {
     let sample = Sample::small(1);
     let (repo, _, index) = with_one(&sample);
     repo.put_state(|state| state.doomed_index = index);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use repo_format::FormatError;
 use repo_format::frame::{
-    Codec, Compression, Compressor, FrameInfo, Place, StoredFrame, decompress,
+    Codec, Compression, Compressor, Decompressor, FrameInfo, Place, StoredFrame,
 };
 use repo_format::header::{Kind, SealedHeader};
 use repo_format::id::{ChunkId, PackId};
@@ -95,7 +95,7 @@ fn plain_frames(keys: &Keys, bytes: &[u8]) -> Result<Vec<Vec<u8>>, FormatError> 
         let stored = sealer.open("frame", u32::from(number), sealed)?;
         match info.codec {
             Codec::Padding => Ok(stored),
-            _ => decompress(info, stored),
+            _ => decompress(info, &stored),
         }
     };
     (0..).zip(&contents.frames).map(open).collect()
@@ -279,11 +279,15 @@ fn s8_a_frame_is_kept_raw_if_it_does_not_shrink() {
     assert_eq!(codec(Compression::Zstd(-5), vec![0; 1000]), Codec::Zstd);
 }
 
+fn decompress(info: &FrameInfo, stored: &[u8]) -> Result<Vec<u8>, FormatError> {
+    Decompressor::default().decompress(info, stored).map(<[u8]>::to_vec)
+}
+
 /// `stored` claims to be `plain_len` bytes.
 #[track_caller]
 fn check_decompress(codec: Codec, stored: &[u8], plain_len: u32, wanted: Option<&[u8]>) {
     let info = FrameInfo { sealed_len: stored.len() as u32 + 24, plain_len, codec };
-    let (found, largest) = largest_allocation(|| decompress(&info, stored.to_vec()));
+    let (found, largest) = largest_allocation(|| decompress(&info, stored));
     assert_eq!(found.ok().as_deref(), wanted);
     assert!(largest <= FRAME_PLAIN_MAX.max(stored.len()) + 4096, "{largest} bytes at once");
 }
@@ -315,7 +319,7 @@ proptest! {
     #[test]
     fn s8_1_any_compressed_bytes_get_a_verdict(stored: Vec<u8>, plain_len in 1..=FRAME_PLAIN_MAX as u32) {
         let info = FrameInfo { sealed_len: 100, plain_len, codec: Codec::Zstd };
-        if let Ok(plain) = decompress(&info, stored) {
+        if let Ok(plain) = decompress(&info, &stored) {
             prop_assert_eq!(plain.len(), plain_len as usize);
         }
     }
@@ -326,14 +330,14 @@ proptest! {
         let place = place % frame.stored.len();
         frame.stored[place] ^= 1 << bit;
         let info = FrameInfo { sealed_len: 100, plain_len: frame.plain_len, codec: frame.codec };
-        let _ = decompress(&info, frame.stored);
+        let _ = decompress(&info, &frame.stored);
     }
 
     #[test]
     fn s8_1_any_frame_is_read_back(plain in prop::collection::vec(any::<u8>(), 1..5000), level in 1..=19i32) {
         let frame = Compressor::new(Compression::Zstd(level)).compress(plain.clone());
         let info = FrameInfo { sealed_len: 100, plain_len: frame.plain_len, codec: frame.codec };
-        prop_assert_eq!(decompress(&info, frame.stored), Ok(plain));
+        prop_assert_eq!(decompress(&info, &frame.stored), Ok(plain));
     }
 }
 

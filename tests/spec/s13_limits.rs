@@ -31,11 +31,11 @@ fn s13_the_limits_are_those_of_the_table() {
     check_limit("| index object | 256 MiB;", limits::INDEX_LEN_MAX, 256 << 20);
     check_limit("65,536 packs", limits::INDEX_PACKS_MAX as u64, 65_536);
     check_limit("4,194,304 records", limits::INDEX_RECORDS_MAX as u64, 4_194_304);
-    check_limit("(kinds 9, 10, 11) | 64 MiB;", limits::CATALOG_LEN_MAX, 64 << 20);
+    check_limit("| object of kind 9, 10 or 11 | 64 MiB;", limits::CATALOG_LEN_MAX, 64 << 20);
     check_limit("of a snapshot | 1,024 |", limits::DISKS_MAX as u64, 1024);
     check_limit("| tags of a snapshot | 256;", limits::TAGS_MAX as u64, 256);
-    check_limit("any text field 4,096 bytes", limits::TEXT_MAX as u64, 4096);
-    check_limit("| key slots tried | 256 |", limits::SLOTS_MAX as u64, 256);
+    check_limit("any text field of a snapshot 4,096 bytes", limits::TEXT_MAX as u64, 4096);
+    check_limit("| key slots tried | the first 256 by id |", limits::SLOTS_MAX as u64, 256);
 }
 
 /// Bytes of which every length and count claims as much as it can.

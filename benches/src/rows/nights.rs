@@ -102,7 +102,8 @@ fn frames_of<'r>(
         if wanted.is_empty() {
             break;
         }
-        Window::start(reader, &pools.workers, wanted)?.finish(&mut Vec::new())?;
+        let spare = &mut Vec::new();
+        Window::start(reader, &pools.workers, wanted, spare)?.finish(spare)?;
     }
     // What begins at 0 is the header of a pack.
     let is_frame = |(name, start): &(ObjectName, u64)| *start > 0 && data_packs.contains(name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use repo_format::FormatError;
 use repo_format::disk::{Disk, disk_id};
-use repo_format::frame::{Codec, decompress};
+use repo_format::frame::{Codec, Decompressor};
 use repo_format::header::{Kind, SEALED_HEADER_LEN, SealedHeader};
 use repo_format::id::PackId;
 use repo_format::keys::{Keys, Role};
@@ -186,13 +186,14 @@ impl PackExaminer {
             return Ok(findings);
         }
         let sealer = Sealer::new(&self.keys.open_header(&parsed)?, header);
+        let mut decompressor = Decompressor::default();
         for (number, info) in (0..).zip(&contents.frames) {
             let start = frame_offset(&contents.frames, number) as usize;
             let sealed = &bytes[start..start + info.sealed_len as usize];
             let stored = sealer.open("frame", u32::from(number), sealed)?;
             if info.codec != Codec::Padding {
-                let plain = decompress(info, stored)?;
-                self.check_frame(facts.id, number, &plain, &contents, &mut findings)?;
+                let plain = decompressor.decompress(info, &stored)?;
+                self.check_frame(facts.id, number, plain, &contents, &mut findings)?;
             }
         }
         Ok(findings)
