@@ -67,9 +67,9 @@ impl<'r> SnapshotContent<'r> {
         let mut spare = Vec::new();
         let mut window = self.next_window(&mut walk, &mut spare)?;
         while let Some(ready) = window {
-            let segments = ready.finish(&mut spare).map_err(repository)?;
-            // The next window is rebuilt while this one is written.
+            // The next window is planned while this one is rebuilt, and rebuilt while this one is written.
             window = self.next_window(&mut walk, &mut spare)?;
+            let segments = ready.finish(&mut spare).map_err(repository)?;
             for (number, bytes) in segments {
                 let offset = number * SEGMENT_LEN as u64;
                 let len = segment_bytes(number, size_bytes);

@@ -157,9 +157,12 @@ impl<'r> Session<'r> {
         let seed = random_secret(self.repository.surroundings());
         let sealed = snapshot.seal(self.repository.keys(), &seed);
         let name = ObjectName::Snapshot(self.id());
-        match self.repository.storage().create(name, &sealed)? {
-            Creation::Created => {}
-            Creation::Exists => self.settle(name, &sealed)?,
+        match self.repository.storage().create(name, &sealed) {
+            Ok(Creation::Created) => {}
+            Ok(Creation::Exists) => self.settle(name, &sealed)?,
+            // Not answered: the snapshot may be there. The session stays, since the request may still be under way
+            // (rule 7).
+            Err(error) => return self.settle(name, &sealed).map_err(|_| error.into()),
         }
         // The snapshot is there, whatever becomes of the session: one that stays is no damage.
         let _ = self.repository.storage().delete(ObjectName::Session(self.id()));
