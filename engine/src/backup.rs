@@ -14,6 +14,7 @@ use std::sync::Arc;
 use repo_format::FormatError;
 use repo_format::chunker::Chunker;
 use repo_format::id::{RunId, SnapshotId};
+use repo_format::limits::FRAME_PLAIN_MAX;
 use repo_format::pack::EntryKind;
 use repo_format::snapshot::{Consistency, DiskRole, Origin, Snapshot, SnapshotDisk, Statistics};
 
@@ -157,7 +158,11 @@ fn run(
     .map(|earlier| earlier.id);
     snapshot.statistics.data_bytes = data_bytes;
     snapshot.check().map_err(BackupError::Description)?;
-    packer.add_entry(EntryKind::Snapshot, snapshot_entry_id(session.id()), &snapshot.encode())?;
+    let copy = snapshot.encode();
+    if copy.len() > FRAME_PLAIN_MAX {
+        return Err(BackupError::TooLarge { what: "the description of the snapshot".to_owned() });
+    }
+    packer.add_entry(EntryKind::Snapshot, snapshot_entry_id(session.id()), &copy)?;
     let stored = packer.finish()?;
     snapshot.statistics.new_bytes = stored.new_bytes;
     snapshot.statistics.stored_bytes = stored.stored_bytes;

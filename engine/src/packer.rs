@@ -35,6 +35,8 @@ const PUBLISH_EVERY_PACKS: usize = 7;
 const PUBLISH_EVERY_SECS: u64 = 300;
 /// Bytes of a frame of catalog entries: smaller than a frame of chunks, since maps are read one by one too.
 const CATALOG_FRAME_LEN: usize = 128 << 10;
+/// Chunks of unfinished sessions between two index objects: some 30 MB.
+const REPEATED_CHUNKS_MAX: usize = 1 << 19;
 /// Packs that may be on their way to storage while the next one fills.
 const UPLOADS: usize = 1;
 
@@ -91,6 +93,7 @@ pub struct Packer<'r, 'w> {
     spare_pack: Vec<u8>,
     unpublished: Vec<Uploaded>,
     repeated: BTreeMap<PackId, (IndexedPack, Vec<ChunkEntry>)>,
+    repeated_chunks: usize,
     published: BTreeSet<IndexName>,
     /// Whether that grew since ids were last forgotten.
     has_published: bool,
@@ -155,6 +158,7 @@ impl<'r, 'w> Packer<'r, 'w> {
             spare_pack: Vec::new(),
             unpublished: Vec::new(),
             repeated: BTreeMap::new(),
+            repeated_chunks: 0,
             published: BTreeSet::new(),
             has_published: false,
             fresh_ids_max: packing.fresh_ids_max,
@@ -214,10 +218,15 @@ impl<'r, 'w> Packer<'r, 'w> {
     }
 
     /// Names a chunk that an unfinished session has stored again in this session's index (rule 4d).
-    pub fn repeat_chunk(&mut self, hint: &Hint) {
+    pub fn repeat_chunk(&mut self, hint: &Hint) -> Result<(), SessionError> {
         if self.fresh_chunks.insert(hint.chunk.id) {
             let entry = self.repeated.entry(hint.pack.id);
             entry.or_insert_with(|| (hint.pack.clone(), Vec::new())).1.push(hint.chunk);
+            self.repeated_chunks += 1;
+        }
+        match self.repeated_chunks < REPEATED_CHUNKS_MAX {
+            true => Ok(()),
+            false => self.publish(),
         }
     }
 
@@ -398,6 +407,7 @@ impl<'r, 'w> Packer<'r, 'w> {
             let Uploaded { stored, kind, len, contents, .. } = pack;
             (IndexedPack { id: stored.id(), len, kind, frames: contents.frames }, contents.entries)
         });
+        self.repeated_chunks = 0;
         let repeated = std::mem::take(&mut self.repeated).into_values();
         let repeated = repeated.map(|(pack, chunks)| (pack, Entries::Chunks(chunks)));
         let packs: Vec<_> = indexed.chain(repeated).collect();

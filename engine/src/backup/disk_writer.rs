@@ -107,7 +107,7 @@ impl DiskWriter<'_, '_> {
                 if !self.packer.has_entry(EntryKind::Map, id.as_bytes()) {
                     for chunk in &cut.unknown {
                         match &chunk.hint {
-                            Some(hint) => self.packer.repeat_chunk(hint),
+                            Some(hint) => self.packer.repeat_chunk(hint)?,
                             None => {
                                 self.packer.add_chunk(chunk.id, &buffer[chunk.range.clone()])?;
                             }
