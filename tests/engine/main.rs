@@ -13,6 +13,7 @@
 //! | `trees`, `diffs` | clever structures against slow models |
 //! | `sources` | a source that fails |
 //! | `keys` | passwords and key slots |
+//! | `storage_promises` | what every storage must keep |
 
 mod backup_role;
 mod diffs;
@@ -25,4 +26,5 @@ mod reader_rules;
 mod round_trip;
 mod rules;
 mod sources;
+mod storage_promises;
 mod trees;
