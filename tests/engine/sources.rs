@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::backup::BackupError;
+use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts};
 use repo_format::limits::{DISK_SIZE_MAX, PACK_LEN_TARGET, TEXT_MAX};
 use repo_format::object_name::ObjectName;
 use repo_tests::faulty_storage::{Call, Fault};
@@ -121,4 +122,50 @@ fn more_disks_than_the_format_allows_are_refused() {
     let more = Sample::of((0..=count).map(disk));
     let made = back_up(repo.repository(), &mut more.source());
     assert!(matches!(made, Err(BackupError::TooLarge { .. })), "{made:?}");
+}
+
+/// Delivers these segments of noise, then this size.
+struct Lying {
+    segments: Vec<u64>,
+    size_bytes: u64,
+    begun: bool,
+}
+
+impl Source for Lying {
+    fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
+        let (role, name) = (engine::source::Role::Disk, "xvda".to_owned());
+        let first = !std::mem::replace(&mut self.begun, true);
+        Ok(first.then(|| DiskInfo { role, name, key: String::new(), size_bytes: None }))
+    }
+
+    fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError> {
+        buffer.fill(7);
+        match self.segments.pop() {
+            Some(number) => Ok(NextSegment::Filled { number }),
+            None => Ok(NextSegment::End { size_bytes: self.size_bytes }),
+        }
+    }
+
+    fn facts(&self) -> SourceFacts {
+        SourceFacts::default()
+    }
+}
+
+#[test]
+fn a_source_that_breaks_the_rules_of_the_border_makes_no_snapshot() {
+    let check = |segments: &[u64], size_bytes: u64, accepted: bool| {
+        let segments = segments.iter().rev().copied().collect();
+        let repo = TestRepo::new(1);
+        let made = back_up(repo.repository(), &mut Lying { segments, size_bytes, begun: false });
+        match accepted {
+            true => assert!(made.is_ok(), "{made:?}"),
+            false => assert!(matches!(made, Err(BackupError::Source(_))), "{made:?}"),
+        }
+    };
+    check(&[0, 1, 300], 301 * SEGMENT, true);
+    check(&[0, 1, 300], 300 * SEGMENT + 1, true);
+    check(&[0, 1, 300], 300 * SEGMENT, false);
+    check(&[0], 0, false);
+    check(&[1, 0], 2 * SEGMENT, false);
+    check(&[0, 0], 2 * SEGMENT, false);
 }

@@ -18,7 +18,7 @@ use crate::lookup::LookupError;
 use crate::observer::{Event, Observer};
 use crate::packer::{Packer, Threads};
 use crate::repository::Repository;
-use crate::source::{DiskInfo, NextSegment, Role, Source};
+use crate::source::{DiskInfo, NextSegment, Role, Source, SourceError};
 use crate::tree::TreeBuilder;
 
 /// Segments in flight for each worker: 4 MiB each.
@@ -67,13 +67,14 @@ impl DiskWriter<'_, '_> {
         let mut examined = workers.ordered(in_flight);
         let mut spare: Vec<Vec<u8>> = Vec::new();
         let mut tree = TreeBuilder::default();
-        let mut passed = 0;
+        let (mut passed, mut last) = (0, None);
         let size_bytes = loop {
             let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
             match source.next_segment(&mut buffer)? {
                 NextSegment::End { size_bytes } => break size_bytes,
                 NextSegment::Filled { number } => {
-                    within_limit(&info, number)?;
+                    in_order(&info, last, number)?;
+                    last = Some(number);
                     let examiner = Arc::clone(&self.examiner);
                     examined.submit(move || examiner.examine(number, buffer));
                 }
@@ -85,6 +86,9 @@ impl DiskWriter<'_, '_> {
         };
         while let Some(segment) = examined.next() {
             self.place(segment?, &mut tree, &mut passed)?;
+        }
+        if last.is_some_and(|last| last * SEGMENT_LEN as u64 >= size_bytes) {
+            return Err(damaged(&info, "it has data behind its end"));
         }
         let rest = size_bytes.saturating_sub(passed);
         self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
@@ -196,11 +200,19 @@ impl DiskWriter<'_, '_> {
     }
 }
 
-fn within_limit(info: &DiskInfo, number: u64) -> Result<(), BackupError> {
-    match number < DISK_SIZE_MAX / SEGMENT_LEN as u64 {
-        true => Ok(()),
-        false => Err(BackupError::TooLarge { what: info.name.clone() }),
+/// Segments come in rising order, and not without end: the tree is built on that.
+fn in_order(info: &DiskInfo, last: Option<u64>, number: u64) -> Result<(), BackupError> {
+    if number >= DISK_SIZE_MAX / SEGMENT_LEN as u64 {
+        return Err(BackupError::TooLarge { what: info.name.clone() });
     }
+    match last.is_none_or(|last| last < number) {
+        true => Ok(()),
+        false => Err(damaged(info, "its segments are out of order")),
+    }
+}
+
+fn damaged(info: &DiskInfo, what: &str) -> BackupError {
+    SourceError::Damaged { place: info.name.clone(), what: what.to_owned() }.into()
 }
 
 const fn stored_role(role: Role) -> DiskRole {
