@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use backup::{BackupArgs, InputType};
 pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
-    KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs,
+    KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
 };
 pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
@@ -113,6 +113,7 @@ pub enum Command {
     Stats(StatsArgs),
     Key(KeyArgs),
     Cat(CatArgs),
+    Xva(XvaArgs),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -16,6 +16,7 @@ mod restore;
 mod show;
 mod snapshots;
 mod stats;
+mod xva;
 
 use crate::advice::{Doing as _, Failure};
 use crate::args::Command;
@@ -39,6 +40,7 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
         Command::Stats(args) => stats::run(job, args),
         Command::Key(args) => key::run(job, args),
         Command::Cat(args) => cat::run(job, args),
+        Command::Xva(args) => xva::run(job, args),
         Command::Demo(args) => demo::run(job, args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

@@ -124,6 +124,19 @@ impl Content for SnapshotContent<'_> {
     fn read_disk(&self, disk: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError> {
         self.read(disk, sink)
     }
+
+    fn segment_numbers(&self, disk: usize) -> Result<Vec<u64>, ContentError> {
+        let (id, entry) = self.open_disk(disk).map_err(repository)?;
+        let mut walk = Segments::of(self.reader, id, &entry).map_err(repository)?;
+        let mut numbers = Vec::new();
+        loop {
+            let window = walk.next_window(WINDOW).map_err(repository)?;
+            if window.is_empty() {
+                return Ok(numbers);
+            }
+            numbers.extend(window.iter().map(|(number, _)| *number));
+        }
+    }
 }
 
 /// Collects a stream.

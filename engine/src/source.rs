@@ -56,7 +56,7 @@ pub enum NextSegment {
 /// What a source knows about the whole of what it delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceFacts {
-    /// The container it came in: `xva`, `raw` or `file`.
+    /// The container it came in: `xva`, `vhd`, `qcow2`, `raw` or `file`.
     pub container: String,
     /// Compression found around the container: `gzip`, `zstd`, or empty.
     pub compression: String,
@@ -144,6 +144,24 @@ pub trait Content {
 
     /// Sends every segment of a disk that is not a hole to `sink`, in rising order.
     fn read_disk(&self, disk: usize, sink: &mut dyn DiskSink) -> Result<(), ContentError>;
+
+    /// Numbers of the segments that [`read_disk`](Self::read_disk) will send, for containers whose
+    /// tables stand before the data. Without knowing better, all is read.
+    fn segment_numbers(&self, disk: usize) -> Result<Vec<u64>, ContentError> {
+        let mut numbers = Numbers(Vec::new());
+        self.read_disk(disk, &mut numbers)?;
+        Ok(numbers.0)
+    }
+}
+
+/// Keeps only the numbers of segments.
+struct Numbers(Vec<u64>);
+
+impl DiskSink for Numbers {
+    fn segment(&mut self, offset_bytes: u64, _bytes: &[u8]) -> io::Result<()> {
+        self.0.push(offset_bytes / SEGMENT_LEN as u64);
+        Ok(())
+    }
 }
 
 /// Where the segments of one disk go.

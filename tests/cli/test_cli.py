@@ -81,7 +81,7 @@ class Kills(unittest.TestCase):
             shutil.rmtree(repository.path)
             shutil.copytree(before, repository.path)
             process = subprocess.Popen(repository.command("-q", *backup), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(chance.uniform(0, 1.1 * usual))
+            time.sleep(chance.uniform(0, 0.9 * usual))
             process.kill()
             process.wait()
             repository.run("check", "--read-data")
@@ -90,7 +90,7 @@ class Kills(unittest.TestCase):
                 last = repository.backup(*backup[1:])
                 self.assertTrue(repository.run("dump", last["id"], "--format", "raw").stdout == source.read_bytes())
                 self.assertTrue(repository.run("dump", first["id"]).stdout == noise(0, 4 * MIB))
-        self.assertGreater(unfinished, KILLS // 2, "the kills came too late to show anything")
+        self.assertGreater(unfinished, KILLS // 5, "the kills came too late to show anything")
 
 
 class Roles(unittest.TestCase):

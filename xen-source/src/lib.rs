@@ -1,9 +1,11 @@
 //! Xen in and out: disks come out of files that hold VMs, and go into such files again.
 //!
-//! | in ([`open`], [`open_raw`]) | out |
+//! | in ([`open`], [`open_disks`], [`open_chain`]) | out |
 //! |---|---|
 //! | an XVA, plain or inside gzip or zstd | [`write_xva`]: the same bytes, or a new XVA |
 //! | raw disks: files with holes, devices, pipes | [`write_raw`] |
+//! | VHD: fixed, dynamic, a chain | [`write_disk`]: dynamic |
+//! | qcow2 | [`write_disk`]: version 3 |
 //! | any other file, kept as it is | [`write_stream`] |
 //!
 //! Everything read here is checked before it is believed, and nothing is read into memory as a
@@ -17,11 +19,20 @@ pub mod xva;
 
 pub mod raw;
 
+pub mod disk;
+
+pub mod vhd;
+
+pub mod qcow2;
+
 pub mod source;
 
 pub mod sink;
 
-pub use sink::{Form, Macs, RawOutput, XvaOptions, write_raw, write_stream, write_xva};
-pub use source::{Input, Kind, open, open_raw};
+pub use sink::{
+    DiskForm, Form, Macs, RawOutput, XvaOptions, write_disk, write_raw, write_stream, write_xva,
+};
+pub use source::{Input, Kind, inspect_xva, is_disk, open, open_chain, open_disks};
 pub use xva::checksum::ChecksumKind;
 pub use xva::ova::OvaXml;
+pub use xva::ova::objections::{Objection, Severity};

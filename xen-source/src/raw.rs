@@ -109,7 +109,7 @@ impl RawReader {
 }
 
 /// Fills `buffer` unless the stream ends before; how many bytes there were.
-fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match input.read(&mut buffer[filled..]) {
@@ -124,7 +124,11 @@ fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Where data begins at or after `offset_bytes` and before `size_bytes`; `None` if only a hole
 /// follows. Files that do not know their holes have none.
-fn next_data(file: &File, offset_bytes: u64, size_bytes: u64) -> io::Result<Option<u64>> {
+pub(crate) fn next_data(
+    file: &File,
+    offset_bytes: u64,
+    size_bytes: u64,
+) -> io::Result<Option<u64>> {
     if offset_bytes >= size_bytes {
         return Ok(None);
     }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 
-use engine::source::{Content, ContentError, DiskSink, Role, StoredDisk};
+use engine::source::{Content, ContentError, DiskSink, Role, SEGMENT_LEN, StoredDisk};
 
+use crate::qcow2::writer::Qcow2Writer;
 use crate::raw::RawWriter;
+use crate::vhd::writer::{self as vhd, VhdWriter};
 use crate::xva::checksum::ChecksumKind;
 use crate::xva::layout::Layout;
 use crate::xva::ova::OvaXml;
@@ -101,6 +103,51 @@ pub fn write_raw(
     };
     content.read_disk(disk, &mut Sink(|offset, bytes: &[u8]| writer.segment(offset, bytes)))?;
     writer.end(size_bytes).map_err(ContentError::Output)
+}
+
+/// What a single disk is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskForm {
+    /// Byte n is byte n.
+    Raw,
+    /// A dynamic VHD. The id tells it from other disks.
+    Vhd([u8; 16]),
+    /// A qcow2, version 3.
+    Qcow2,
+}
+
+/// Writes one disk as `form` in one go. `disk` is its place in [`Content::disks`].
+///
+/// Which segments are holes is known beforehand; what is zero within others is not, and becomes
+/// a hole only in a new file.
+pub fn write_disk(
+    content: &dyn Content,
+    disk: usize,
+    form: DiskForm,
+    out: RawOutput<'_>,
+) -> Result<(), ContentError> {
+    let size_bytes = stored(content, disk)?.size_bytes;
+    if let (DiskForm::Vhd(_), Some(what)) = (form, vhd::refusal(size_bytes)) {
+        return invalid(&what);
+    }
+    if form == DiskForm::Raw {
+        return write_raw(content, disk, out);
+    }
+    let numbers = content.segment_numbers(disk)?;
+    let announced = (&*numbers, SEGMENT_LEN as u64);
+    let raw = match out {
+        RawOutput::NewFile(file) => RawWriter::to_new_file(file),
+        RawOutput::Plain(out) => RawWriter::to_plain(out),
+    };
+    if let DiskForm::Vhd(id) = form {
+        let mut writer = VhdWriter::begin(raw, size_bytes, announced, id).map_err(output_error)?;
+        content.read_disk(disk, &mut Sink(|offset, bytes: &[u8]| writer.segment(offset, bytes)))?;
+        writer.end().map_err(output_error)
+    } else {
+        let mut writer = Qcow2Writer::begin(raw, size_bytes, announced).map_err(output_error)?;
+        content.read_disk(disk, &mut Sink(|offset, bytes: &[u8]| writer.segment(offset, bytes)))?;
+        writer.end().map_err(output_error)
+    }
 }
 
 /// Writes one stream (or disk) to a pipe. `disk` is its place in [`Content::disks`].

@@ -3,6 +3,8 @@
 //! [`open`] looks at the first bytes of an input and decides what it is. Compression is seen
 //! through only where an XVA is inside; every other file is kept as it is.
 
+mod disks;
+mod inspect;
 mod plain;
 mod recognise;
 mod wrapping;
@@ -13,10 +15,14 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use engine::source::{Role, SEGMENT_LEN, Source, SourceError};
+use engine::source::{SEGMENT_LEN, Source, SourceError};
 
+use crate::disk::DiskReader;
 use crate::raw::RawReader;
 use crate::xva::{CHUNK_LEN_MAX, XvaError, error_page};
+use disks::DiskContainer;
+pub use disks::{is_disk, open_chain, open_disks};
+pub use inspect::inspect_xva;
 pub use plain::PlainSource;
 pub use recognise::{HEAD_LEN, recognise};
 pub use wrapping::{Tap, Unwrapped, Wrapping};
@@ -31,6 +37,10 @@ pub enum Kind {
     Xva,
     /// One raw disk.
     Raw,
+    /// One disk as VHD.
+    Vhd,
+    /// One disk as qcow2.
+    Qcow2,
     /// A file of any kind.
     File,
 }
@@ -56,20 +66,10 @@ pub enum Input {
 /// something else. [`SourceError::Damaged`] if a host's error page is all there is.
 pub fn open(input: Input, kind: Option<Kind>) -> Result<Box<dyn Source>, SourceError> {
     match input {
-        Input::Path(path) if kind == Some(Kind::Raw) => open_raw(&[path], None),
+        Input::Path(path) if kind == Some(Kind::Raw) => open_disks(&[path], kind, None),
         Input::Path(path) => open_path(&path, kind),
         Input::Stream { name, bytes } => open_stream(&name, bytes, kind),
     }
-}
-
-/// Opens raw disks as one VM, in the order given. They are named `xvda`, `xvdb` and so on.
-pub fn open_raw(paths: &[PathBuf], vm_name: Option<&str>) -> Result<Box<dyn Source>, SourceError> {
-    let open_one = |path: &PathBuf| {
-        let failed = |source| io_error(path, source);
-        File::open(path).and_then(RawReader::of_file).map_err(failed)
-    };
-    let disks: Result<Vec<RawReader>, SourceError> = paths.iter().map(open_one).collect();
-    Ok(Box::new(PlainSource::of_disks(disks?, vm_name)))
 }
 
 fn open_path(path: &Path, kind: Option<Kind>) -> Result<Box<dyn Source>, SourceError> {
@@ -80,22 +80,26 @@ fn open_path(path: &Path, kind: Option<Kind>) -> Result<Box<dyn Source>, SourceE
     if file_type.is_dir() {
         return Err(SourceError::Unrecognised { what: format!("{name} is a directory") });
     }
-    let looks_raw = file_type.is_block_device() || has_extension(path, &["raw", "img"]);
     if !file_type.is_file() && !file_type.is_block_device() {
         return open_stream(&name, Box::new(file), kind);
     }
     let head = read_head(&mut file).map_err(failed)?;
     file.rewind().map_err(failed)?;
-    let choice = choose(&head, kind, looks_raw)?;
-    match choice {
+    let is_device = file_type.is_block_device();
+    let container = DiskContainer::of_bytes_and_name(&head, path, is_device);
+    match choose(&head, kind, container)? {
         Choice::Xva(wrapping) => open_xva(Box::new(file), wrapping),
-        Choice::Plain(_) if kind.is_none() && is_xva_name(&name) => {
+        Choice::File if kind.is_none() && is_xva_name(&name) => {
             let what = format!("{name} is no XVA; to keep it as it is, say that it is a file");
             Err(SourceError::Unrecognised { what })
         }
-        Choice::Plain(role) => {
+        Choice::Disk(container) => {
+            let reader = container.open_file(&name, file)?;
+            Ok(Box::new(PlainSource::of_disks(container.name(), vec![reader], None)))
+        }
+        Choice::File => {
             let reader = RawReader::of_file(file).map_err(failed)?;
-            Ok(Box::new(plain_source(role, &name, reader)))
+            Ok(Box::new(PlainSource::of_file(&name, Box::new(reader))))
         }
     }
 }
@@ -106,11 +110,19 @@ fn open_stream(
     kind: Option<Kind>,
 ) -> Result<Box<dyn Source>, SourceError> {
     let head = read_head(&mut bytes).map_err(|source| io_error(Path::new(name), source))?;
-    let choice = choose(&head, kind, false)?;
+    let choice = choose(&head, kind, DiskContainer::of_bytes(&head))?;
+    let first = head.clone();
     let whole = Box::new(io::Cursor::new(head).chain(bytes));
     match choice {
         Choice::Xva(wrapping) => open_xva(whole, wrapping),
-        Choice::Plain(role) => Ok(Box::new(plain_source(role, name, RawReader::of_stream(whole)))),
+        Choice::Disk(container) => {
+            let reader = container.open_stream(name, &first, whole)?;
+            Ok(Box::new(PlainSource::of_disks(container.name(), vec![reader], None)))
+        }
+        Choice::File => {
+            let reader: Box<dyn DiskReader> = Box::new(RawReader::of_stream(whole));
+            Ok(Box::new(PlainSource::of_file(name, reader)))
+        }
     }
 }
 
@@ -125,11 +137,17 @@ fn open_xva(
 /// What an input is opened as.
 enum Choice {
     Xva(Wrapping),
-    Plain(Role),
+    Disk(DiskContainer),
+    File,
 }
 
-/// Decides what an input is, from its first bytes, what was asked for, and how its name looks.
-fn choose(head: &[u8], kind: Option<Kind>, looks_raw: bool) -> Result<Choice, SourceError> {
+/// Decides what an input is, from its first bytes, what was asked for, and the disk that it is
+/// if it is no XVA.
+fn choose(
+    head: &[u8],
+    kind: Option<Kind>,
+    container: Option<DiskContainer>,
+) -> Result<Choice, SourceError> {
     let found = recognise(head);
     if matches!(kind, None | Some(Kind::Xva))
         && found.is_none()
@@ -142,9 +160,8 @@ fn choose(head: &[u8], kind: Option<Kind>, looks_raw: bool) -> Result<Choice, So
         (None | Some(Kind::Xva), Some(wrapping)) => Ok(Choice::Xva(wrapping)),
         // Not one at first sight; the reader finds out what is wrong and says it better.
         (Some(Kind::Xva), None) => Ok(Choice::Xva(Wrapping::of(head))),
-        (Some(Kind::Raw), _) => Ok(Choice::Plain(Role::Disk)),
-        (None, None) if looks_raw => Ok(Choice::Plain(Role::Disk)),
-        (None, None) | (Some(Kind::File), _) => Ok(Choice::Plain(Role::File)),
+        (None, None) => Ok(container.map_or(Choice::File, Choice::Disk)),
+        (Some(kind), _) => Ok(DiskContainer::of_kind(kind).map_or(Choice::File, Choice::Disk)),
     }
 }
 
@@ -153,13 +170,6 @@ fn lone_error_page(head: &[u8]) -> Option<String> {
     let is_all = head.len() < HEAD_LEN && Wrapping::of(head) != Wrapping::Plain;
     let tail = &head[head.len().saturating_sub(error_page::SEARCH_LEN)..];
     if error_page::begins_page(head) || is_all { error_page::find(tail) } else { None }
-}
-
-fn plain_source(role: Role, name: &str, reader: RawReader) -> PlainSource {
-    match role {
-        Role::Disk => PlainSource::of_disks(vec![reader], None),
-        _ => PlainSource::of_file(name, reader),
-    }
 }
 
 /// The first [`HEAD_LEN`] bytes, or all if there are fewer.

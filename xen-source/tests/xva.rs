@@ -12,7 +12,7 @@ use kit::memory::MemoryContent;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use proptest::sample::Index;
-use xen_source::{ChecksumKind, Form, Input, Kind, Macs, XvaOptions, open, open_raw, write_xva};
+use xen_source::{ChecksumKind, Form, Input, Kind, Macs, XvaOptions, open, open_disks, write_xva};
 
 fn read_as(kind: Option<Kind>, bytes: &[u8]) -> Result<MemoryContent, SourceError> {
     let bytes: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(bytes.to_vec()));
@@ -348,7 +348,7 @@ fn raw_disks_become_a_vm() {
         std::fs::write(&path, disk.bytes()).expect("a disk");
         paths.push(path);
     }
-    let mut source = open_raw(&paths, Some("web")).expect("disks");
+    let mut source = open_disks(&paths, None, Some("web")).expect("disks");
     let content = MemoryContent::take(&mut *source).expect("read");
     assert_eq!(content.facts.vm_name.as_deref(), Some("web"));
     let options = XvaOptions { name: Some("web".to_owned()), ..as_it_was() };

@@ -8,7 +8,7 @@ use xen_source::xva::layout::{KeepAlives, Layout};
 use xen_source::xva::ova::fresh::{FreshDisk, disk_id, record};
 use xen_source::xva::ova::seed::Seed;
 use xen_source::xva::writer::XvaWriter;
-use xen_source::{ChecksumKind, Input, Kind, open, open_raw};
+use xen_source::{ChecksumKind, Input, Kind, open, open_disks};
 
 use super::Measured;
 use crate::Scale;
@@ -38,7 +38,7 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
         std::os::unix::fs::FileExt::write_all_at(file.as_file(), segment, offset)?;
     }
     file.as_file().set_len((image.len() * SEGMENT_LEN) as u64)?;
-    let as_raw = add(&mut *open_raw(&[file.path().to_owned()], None)?)?;
+    let as_raw = add(&mut *open_disks(&[file.path().to_owned()], None, None)?)?;
     let row = |name, budget, added: u64, limit: f64| {
         let share = 100.0 * added as f64 / data_bytes as f64;
         let measured = format!("{share:.3} %: {added} bytes for {} MiB", data_bytes >> 20);

@@ -69,7 +69,7 @@ fn empty_file() -> Measured<Row> {
     let before = Bytes::on(&*storage)?;
     let pools = Pools::start(2)?;
     let begun = Instant::now();
-    let mut source = xen_source::open_raw(&[path], Some("empty"))?;
+    let mut source = xen_source::open_disks(&[path], None, Some("empty"))?;
     let snapshot = store(&repository, &pools, &mut *source)?;
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(snapshot.statistics.virtual_bytes, 2 << 40, "the file has 2 TiB");

@@ -11,10 +11,14 @@ const TEXT_MAX: usize = 4096;
 
 /// Back up VM exports, raw disks or files.
 ///
-/// Each input becomes one snapshot; several raw disks given with --vm-name become one together.
-/// What an input is, is seen from its first bytes: an XVA (also inside gzip or zstd), else a
-/// file that is kept as it is.
-/// Files named .raw or .img and block devices are raw disks.
+/// Each input becomes one snapshot; several disks (raw, VHD, qcow2) given with --vm-name become
+/// one together.
+/// What an input is, is seen from its first bytes: an XVA (also inside gzip or zstd), a dynamic
+/// VHD, a qcow2, else a file that is kept as it is.
+/// Files named .raw and block devices are raw disks whatever they hold; so are files named .img,
+/// unless they hold one of these; files named .vhd are VHDs, fixed ones too.
+/// A differencing VHD is given with all that it builds upon, as one disk, the base first:
+/// --type vhd-chain base.vhd child.vhd.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: xe vm-export vm=web01 filename= | xenith backup --stdin --tag web"
@@ -41,7 +45,7 @@ pub struct BackupArgs {
         value_parser = any_text
     )]
     pub run: String,
-    /// Name of the VM: needed for raw disks, replaces the one that an export tells
+    /// Name of the VM: needed for several disks, replaces the one that an export tells
     #[arg(long, value_name = "NAME", value_parser = text)]
     pub vm_name: Option<String>,
     /// Host that the snapshots bear [default: this one]
@@ -62,6 +66,12 @@ pub enum InputType {
     Xva,
     /// A raw disk
     Raw,
+    /// A disk as VHD, fixed or dynamic
+    Vhd,
+    /// A chain of VHDs that are one disk: the base first, then child after child
+    VhdChain,
+    /// A disk as qcow2, from a file
+    Qcow2,
     /// Any file, kept as it is
     File,
 }

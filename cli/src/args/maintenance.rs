@@ -227,3 +227,23 @@ mod tests {
         check_subset("some", None);
     }
 }
+
+/// Look at XVAs without a repository.
+#[derive(Debug, Args)]
+pub struct XvaArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: XvaAction,
+}
+
+/// What to do with an XVA.
+#[derive(Debug, Subcommand)]
+pub enum XvaAction {
+    /// Tell what an importer would object to, before anyone imports
+    ///
+    /// An error fails the import, and the exit code is 1; a warning concerns some hosts.
+    Check {
+        /// The XVA, also inside gzip or zstd; `-` is standard input
+        file: PathBuf,
+    },
+}

@@ -76,6 +76,8 @@ pub struct DiffArgs {
 ///
 /// An XVA comes out byte by byte as it went in, unless --disk, --name, --new-mac or --checksum
 /// ask for another one.
+/// Of a VHD or qcow2 the disk is kept, not its container: it comes out as a new dynamic VHD or
+/// qcow2 with identical content.
 /// A file gets its name when it is complete and synced; whatever fails before leaves nothing
 /// behind.
 #[derive(Debug, Args)]
@@ -119,8 +121,8 @@ pub struct DumpArgs {
 /// What to write, and how.
 #[derive(Debug, Args)]
 pub struct ExtractArgs {
-    /// Form of the output [default: what the target's name ends with, else raw for --disk,
-    /// else as it came]
+    /// Form of the output [default: what the target's name ends with (.xva, .raw, .img, .vhd,
+    /// .qcow2), else for --disk of an XVA raw, else as it came]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Only this disk, by name or number (see `xenith ls`); repeat it for several
@@ -147,6 +149,10 @@ pub enum Format {
     Xva,
     /// The bytes of a disk or file
     Raw,
+    /// A disk as dynamic VHD, up to 2040 GiB
+    Vhd,
+    /// A disk as qcow2
+    Qcow2,
 }
 
 /// Checksums in an XVA.

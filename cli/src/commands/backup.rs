@@ -113,6 +113,8 @@ fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> Strin
     let what = match &*facts.container {
         "xva" => "XVA",
         "raw" => "raw disk",
+        "vhd" => "VHD",
+        "qcow2" => "qcow2",
         _ => "file",
     };
     let compression = match &*facts.compression {

@@ -45,10 +45,10 @@ pub fn to_stdout(
     let doing = || format!("cannot write snapshot {} to standard output", short_id(&snapshot.id));
     let is_text = match extraction {
         Extraction::Xva(_) => false,
-        Extraction::Raw(places) => match places.as_slice() {
-            [place] => snapshot.disks[*place].role == DiskRole::Record,
-            places => {
-                let what = format!("{} disks do not fit into one stream", places.len());
+        Extraction::Disks(disks) => match disks.as_slice() {
+            [disk] => snapshot.disks[disk.place].role == DiskRole::Record,
+            disks => {
+                let what = format!("{} disks do not fit into one stream", disks.len());
                 return refused(
                     doing(),
                     what,
@@ -71,10 +71,10 @@ pub fn to_stdout(
         Extraction::Xva(options) => {
             xen_source::write_xva(&content, out, options).doing(doing)?;
         }
-        Extraction::Raw(places) => {
-            for place in places {
+        Extraction::Disks(disks) => {
+            for disk in disks {
                 let out = RawOutput::Plain(&mut out);
-                xen_source::write_raw(&content, *place, out).doing(doing)?;
+                xen_source::write_disk(&content, disk.place, disk.form, out).doing(doing)?;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use engine::surroundings::{RealSurroundings, random};
 use repo_format::snapshot::{DiskRole, Snapshot};
-use xen_source::{ChecksumKind, Macs, XvaOptions};
+use xen_source::{ChecksumKind, DiskForm, Macs, XvaOptions};
 
 use crate::advice::{Failure, refused};
 use crate::args::{Checksum, ExtractArgs, Format};
@@ -13,8 +13,17 @@ use crate::report::{disk_order, short_id};
 pub enum Extraction {
     /// One XVA.
     Xva(XvaOptions),
-    /// These disks or streams, by their place in the snapshot, byte by byte.
-    Raw(Vec<usize>),
+    /// Each of these disks or streams by itself.
+    Disks(Vec<OneDisk>),
+}
+
+/// A disk or stream that is written by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct OneDisk {
+    /// Its place in the snapshot.
+    pub place: usize,
+    /// What it becomes.
+    pub form: DiskForm,
 }
 
 /// Decides. `target_name` is the name of the file that will be written, if there is one.
@@ -33,34 +42,75 @@ pub fn resolve(
     };
     let doing = || format!("cannot write snapshot {}", short_id(&snapshot.id));
     match format {
-        Format::Raw if wants_edit => refused(
+        Format::Xva => xva(args, snapshot, places, doing),
+        _ if wants_edit => refused(
             doing(),
-            "--name, --new-mac, --keep-mac and --checksum change an XVA, and raw disks are wanted",
+            "--name, --new-mac, --keep-mac and --checksum change an XVA, and disks are wanted",
             "leave them out, or use --format xva",
         ),
-        Format::Raw if places.is_empty() => Ok(Extraction::Raw(whole(snapshot))),
-        Format::Raw => Ok(Extraction::Raw(places)),
-        Format::Xva if !snapshot.disks.iter().any(|disk| is_disk(disk.role)) => refused(
-            doing(),
-            format!(
-                "it holds a {} and no disks, so it cannot become an XVA",
-                snapshot.origin.container
-            ),
-            "leave --format out: it comes out as it went in",
-        ),
-        Format::Xva => Ok(Extraction::Xva(XvaOptions {
-            checksum: args.checksum.map(|checksum| match checksum {
-                Checksum::Xxhash => ChecksumKind::Xxh64,
-                Checksum::Sha1 => ChecksumKind::Sha1,
-            }),
-            name: args.name.or_else(|| fresh_name(snapshot)),
-            macs: if args.new_mac { Macs::Replace } else { Macs::Keep },
-            disks: (!places.is_empty()).then_some(places),
-            seed: random(&RealSurroundings),
-        })),
+        _ => {
+            let places = if places.is_empty() { whole(snapshot) } else { places };
+            let one = |place| one_disk(snapshot, place, format, doing);
+            Ok(Extraction::Disks(places.into_iter().map(one).collect::<Result<_, _>>()?))
+        }
     }
 }
 
+/// Decides how an XVA is made.
+fn xva(
+    args: ExtractArgs,
+    snapshot: &Snapshot,
+    places: Vec<usize>,
+    doing: impl Fn() -> String,
+) -> Result<Extraction, Failure> {
+    if !snapshot.disks.iter().any(|disk| is_disk(disk.role)) {
+        let container = &snapshot.origin.container;
+        return refused(
+            doing(),
+            format!("it holds a {container} and no disks, so it cannot become an XVA"),
+            "leave --format out: it comes out as it went in",
+        );
+    }
+    Ok(Extraction::Xva(XvaOptions {
+        checksum: args.checksum.map(|checksum| match checksum {
+            Checksum::Xxhash => ChecksumKind::Xxh64,
+            Checksum::Sha1 => ChecksumKind::Sha1,
+        }),
+        name: args.name.or_else(|| fresh_name(snapshot)),
+        macs: if args.new_mac { Macs::Replace } else { Macs::Keep },
+        disks: (!places.is_empty()).then_some(places),
+        seed: random(&RealSurroundings),
+    }))
+}
+
+/// Decides what a disk becomes. The same disk of the same snapshot becomes the same VHD.
+fn one_disk(
+    snapshot: &Snapshot,
+    place: usize,
+    format: Format,
+    doing: impl Fn() -> String,
+) -> Result<OneDisk, Failure> {
+    let disk = &snapshot.disks[place];
+    let form = match format {
+        Format::Raw | Format::Xva => DiskForm::Raw,
+        _ if !is_disk(disk.role) => {
+            return refused(
+                doing(),
+                format!("{} is no disk, so it cannot become a VHD or qcow2", disk.name),
+                "leave --format out",
+            );
+        }
+        Format::Vhd => {
+            let mut id = [0; 16];
+            id.copy_from_slice(&snapshot.id.as_bytes()[..16]);
+            id[15] ^= place as u8;
+            id[14] ^= (place >> 8) as u8;
+            DiskForm::Vhd(id)
+        }
+        Format::Qcow2 => DiskForm::Qcow2,
+    };
+    Ok(OneDisk { place, form })
+}
 /// The name of the target decides, else whether disks are named, else how the snapshot came.
 fn default_format(snapshot: &Snapshot, names_disks: bool, target_name: Option<&str>) -> Format {
     let container = &*snapshot.origin.container;
@@ -69,8 +119,12 @@ fn default_format(snapshot: &Snapshot, names_disks: bool, target_name: Option<&s
     match container {
         "file" => Format::Raw,
         _ if ends(".xva") => Format::Xva,
-        _ if ends(".raw") || ends(".img") || names_disks => Format::Raw,
-        "xva" => Format::Xva,
+        _ if ends(".raw") || ends(".img") => Format::Raw,
+        _ if ends(".vhd") => Format::Vhd,
+        _ if ends(".qcow2") => Format::Qcow2,
+        "vhd" => Format::Vhd,
+        "qcow2" => Format::Qcow2,
+        "xva" if !names_disks => Format::Xva,
         _ => Format::Raw,
     }
 }

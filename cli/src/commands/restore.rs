@@ -39,13 +39,13 @@ struct Restored {
 #[derive(Debug, Serialize)]
 struct RestoredFile {
     path: String,
-    /// `xva` or `raw`.
+    /// `xva`, `raw`, `vhd` or `qcow2`.
     format: &'static str,
     /// The disk; `null` for an XVA.
     disk: Option<String>,
     /// Bytes, holes included; `null` before it is written.
     size: Option<u64>,
-    /// Whether it is byte by byte what was backed up; `null` before it is written.
+    /// Whether it holds byte by byte what was backed up; `null` before it is written.
     identical: Option<bool>,
 }
 
@@ -113,9 +113,9 @@ fn write_all(
             Content::Xva(options) => {
                 Some(xen_source::write_xva(content, file.file(), options).doing(doing)?)
             }
-            Content::Disk(place) => {
+            Content::Disk(disk) => {
                 let out = RawOutput::NewFile(file.file());
-                xen_source::write_raw(content, *place, out).doing(doing)?;
+                xen_source::write_disk(content, disk.place, disk.form, out).doing(doing)?;
                 None
             }
         };
@@ -137,7 +137,7 @@ impl RestoredFile {
     fn planned(file: &PlannedFile, snapshot: &Snapshot) -> Self {
         let (format, disk) = match file.content {
             Content::Xva(_) => ("xva", None),
-            Content::Disk(place) => ("raw", Some(&snapshot.disks[place])),
+            Content::Disk(disk) => (plan::form_name(disk.form), Some(&snapshot.disks[disk.place])),
         };
         Self {
             path: file.path.display().to_string(),
@@ -153,7 +153,8 @@ impl RestoredFile {
             (None, _) => "",
             (Some(true), "xva") => ", byte by byte the export that was backed up",
             (Some(_), "xva") => ", a new XVA",
-            (Some(_), _) => ", zeros are holes",
+            (Some(_), "raw") => ", zeros are holes",
+            (Some(_), _) => ", the disk is identical, the container new",
         };
         let size = self.size.map(|size| format!("  {}", size::bytes(size))).unwrap_or_default();
         let verb = if dry_run { "would write" } else { "wrote" };

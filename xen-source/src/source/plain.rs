@@ -1,26 +1,28 @@
-//! Raw disks and files as a source: their bytes are what they are.
+//! Single disks and files as a source.
 
 use std::collections::VecDeque;
-use std::io;
 
 use engine::source::{DiskInfo, NextSegment, Role, SEGMENT_LEN, Source, SourceError, SourceFacts};
 
-use crate::raw::{RawReader, RawSegment};
+use crate::disk::{DiskError, DiskReader};
+use crate::raw::RawSegment;
 use crate::xva::ova::fresh::device_name;
 
-/// Raw disks of one VM, or one file.
+type AnyReader = Box<dyn DiskReader>;
+
+/// Disks of one VM, or one file.
 pub struct PlainSource {
-    waiting: VecDeque<(DiskInfo, RawReader)>,
-    current: Option<(String, RawReader)>,
+    waiting: VecDeque<(DiskInfo, AnyReader)>,
+    current: Option<(String, AnyReader)>,
     facts: SourceFacts,
 }
 
 impl PlainSource {
-    /// Raw disks as one VM. They are named as Linux names them, in the order given.
-    pub fn of_disks(readers: Vec<RawReader>, vm_name: Option<&str>) -> Self {
+    /// Disks as one VM. They are named as Linux names them, in the order given.
+    pub fn of_disks(container: &str, readers: Vec<AnyReader>, vm_name: Option<&str>) -> Self {
         let named = |(place, reader)| entry(Role::Disk, device_name(place), reader);
         let facts = SourceFacts {
-            container: "raw".to_owned(),
+            container: container.to_owned(),
             vm_name: vm_name.map(str::to_owned),
             ..SourceFacts::default()
         };
@@ -29,14 +31,14 @@ impl PlainSource {
     }
 
     /// One file, kept as it is.
-    pub fn of_file(name: &str, reader: RawReader) -> Self {
+    pub fn of_file(name: &str, reader: AnyReader) -> Self {
         let waiting = [entry(Role::File, name.to_owned(), reader)].into();
         let facts = SourceFacts { container: "file".to_owned(), ..SourceFacts::default() };
         Self { waiting, current: None, facts }
     }
 }
 
-fn entry(role: Role, name: String, reader: RawReader) -> (DiskInfo, RawReader) {
+fn entry(role: Role, name: String, reader: AnyReader) -> (DiskInfo, AnyReader) {
     let size_bytes = reader.size_bytes();
     (DiskInfo { role, name, key: String::new(), size_bytes }, reader)
 }
@@ -72,11 +74,16 @@ impl Source for PlainSource {
     }
 }
 
-/// A file that ends before its size has become shorter while it was read.
-fn read_error(name: &str, source: io::Error) -> SourceError {
-    let place = name.to_owned();
-    match source.kind() {
-        io::ErrorKind::UnexpectedEof => SourceError::Cut { place },
-        _ => SourceError::Io { place, source },
+/// What is wrong with the disk or file of this name.
+pub(super) fn read_error(name: &str, error: DiskError) -> SourceError {
+    match error {
+        DiskError::Unsupported { what } => {
+            SourceError::Unrecognised { what: format!("{name}: {what}") }
+        }
+        DiskError::Cut { place } => SourceError::Cut { place: format!("{place} of {name}") },
+        DiskError::Damaged { place, what } => {
+            SourceError::Damaged { place: format!("{place} of {name}"), what }
+        }
+        DiskError::Io(source) => SourceError::Io { place: name.to_owned(), source },
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use engine::source::Role;
+
 use super::*;
 
 /// What a file of this name and content is taken for.

@@ -10,6 +10,7 @@
 
 pub mod edit;
 pub mod fresh;
+pub mod objections;
 pub mod seed;
 pub mod tree;
 

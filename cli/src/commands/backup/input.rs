@@ -1,11 +1,11 @@
-//! What is backed up: standard input, a path, or several raw disks together.
+//! What is backed up: standard input, a path, or several disks together.
 
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use engine::source::{Source, SourceError};
 use repo_format::limits::TEXT_MAX;
@@ -25,10 +25,14 @@ pub struct Input {
 enum From {
     Stdin,
     Path(PathBuf),
-    /// Raw disks of one VM.
+    /// Disks of one VM.
     Disks {
         paths: Vec<PathBuf>,
         vm_name: String,
+    },
+    /// One disk: a VHD and what it builds upon.
+    Chain {
+        paths: Vec<PathBuf>,
     },
 }
 
@@ -37,10 +41,19 @@ pub fn resolve(args: &BackupArgs) -> Result<Vec<Input>, Failure> {
     let kind = args.input_type.map(|input_type| match input_type {
         InputType::Xva => Kind::Xva,
         InputType::Raw => Kind::Raw,
+        InputType::Vhd | InputType::VhdChain => Kind::Vhd,
+        InputType::Qcow2 => Kind::Qcow2,
         InputType::File => Kind::File,
     });
     let is_dash = |path: &PathBuf| path.as_os_str() == "-";
     if args.stdin || args.paths.iter().any(is_dash) {
+        if args.input_type == Some(InputType::VhdChain) {
+            return refused(
+                "cannot back up standard input as a chain of VHDs",
+                "a chain is several files",
+                "name the files, the base first",
+            );
+        }
         if args.paths.len() > 1 {
             return refused(
                 "cannot back up standard input and files at once",
@@ -50,19 +63,22 @@ pub fn resolve(args: &BackupArgs) -> Result<Vec<Input>, Failure> {
         }
         return Ok(vec![Input { from: From::Stdin, kind }]);
     }
-    let all_raw = match kind {
-        None => args.paths.iter().all(|path| looks_raw(path)),
-        Some(kind) => kind == Kind::Raw,
+    if args.input_type == Some(InputType::VhdChain) {
+        return Ok(vec![Input { from: From::Chain { paths: args.paths.clone() }, kind }]);
+    }
+    let all_disks = match kind {
+        None => args.paths.iter().all(|path| xen_source::is_disk(path)),
+        Some(kind) => matches!(kind, Kind::Raw | Kind::Vhd | Kind::Qcow2),
     };
     match &args.vm_name {
-        Some(vm_name) if all_raw && args.paths.len() > 1 => {
+        Some(vm_name) if all_disks && args.paths.len() > 1 => {
             let from = From::Disks { paths: args.paths.clone(), vm_name: vm_name.clone() };
             Ok(vec![Input { from, kind }])
         }
         Some(vm_name) if args.paths.len() > 1 => refused(
             format!("cannot back up {} inputs as the VM {vm_name}", args.paths.len()),
-            "not all of them are raw disks",
-            "name one input, or say that all are raw disks with --type raw",
+            "not all of them are disks",
+            "name one input, or say what all are with --type raw, vhd or qcow2",
         ),
         _ => {
             let input = |path: &PathBuf| Input { from: From::Path(path.clone()), kind };
@@ -81,7 +97,10 @@ impl Input {
                 xen_source::open(xen_source::Input::Stream { name, bytes }, self.kind)
             }
             From::Path(path) => xen_source::open(xen_source::Input::Path(path.clone()), self.kind),
-            From::Disks { paths, vm_name } => xen_source::open_raw(paths, Some(vm_name)),
+            From::Disks { paths, vm_name } => {
+                xen_source::open_disks(paths, self.kind, Some(vm_name))
+            }
+            From::Chain { paths } => xen_source::open_chain(paths, None),
         }
     }
 
@@ -93,7 +112,7 @@ impl Input {
         match &self.from {
             From::Stdin => false,
             From::Path(path) => is_lasting(path),
-            From::Disks { paths, .. } => paths.iter().all(is_lasting),
+            From::Disks { paths, .. } | From::Chain { paths } => paths.iter().all(is_lasting),
         }
     }
 
@@ -102,7 +121,7 @@ impl Input {
         let mut text = match &self.from {
             From::Stdin => "-".to_owned(),
             From::Path(path) => path.display().to_string(),
-            From::Disks { paths, .. } => {
+            From::Disks { paths, .. } | From::Chain { paths } => {
                 let paths = paths.iter().map(|path| path.display().to_string());
                 paths.collect::<Vec<_>>().join(", ")
             }
@@ -118,16 +137,9 @@ impl fmt::Display for Input {
         match &self.from {
             From::Stdin => f.write_str("standard input"),
             From::Path(path) => path.display().fmt(f),
-            From::Disks { .. } => f.write_str(&self.path_text()),
+            From::Disks { .. } | From::Chain { .. } => f.write_str(&self.path_text()),
         }
     }
-}
-
-/// What `xen_source::open` takes for a raw disk if it is no XVA.
-fn looks_raw(path: &Path) -> bool {
-    let has_name =
-        |name: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(name));
-    has_name("raw") || has_name("img") || path.metadata().is_ok_and(|metadata| is_device(&metadata))
 }
 
 fn is_device(metadata: &Metadata) -> bool {

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use repo_format::snapshot::{DiskRole, Snapshot};
-use xen_source::XvaOptions;
+use xen_source::{DiskForm, XvaOptions};
 
 use crate::advice::{Failure, Fault, refused};
-use crate::commands::extraction::Extraction;
+use crate::commands::extraction::{Extraction, OneDisk};
 use crate::report::{short_id, subject};
 
 /// Where it goes.
@@ -41,8 +41,8 @@ pub struct PlannedFile {
 pub enum Content {
     /// An XVA.
     Xva(XvaOptions),
-    /// A disk or stream, by its place in the snapshot.
-    Disk(usize),
+    /// A disk or stream.
+    Disk(OneDisk),
 }
 
 impl Target {
@@ -89,23 +89,24 @@ pub fn files(
             let name = format!("{}.xva", file_name(subject(snapshot)));
             one(path.join(name), Content::Xva(options))
         }
-        (Target::File(path), Extraction::Raw(places)) => match places.as_slice() {
-            [place] => one(path.clone(), Content::Disk(*place)),
-            places => refused(
+        (Target::File(path), Extraction::Disks(disks)) => match disks.as_slice() {
+            [disk] => one(path.clone(), Content::Disk(*disk)),
+            disks => refused(
                 format!("cannot restore snapshot {} to {}", short_id(&snapshot.id), path.display()),
-                format!("it has {} disks, and that is one file", places.len()),
+                format!("it has {} disks, and that is one file", disks.len()),
                 "name a directory, one disk with --disk, or use --format xva",
             ),
         },
-        (Target::Directory(path), Extraction::Raw(places)) => {
+        (Target::Directory(path), Extraction::Disks(disks)) => {
             let mut files: Vec<PlannedFile> = Vec::new();
-            for place in places {
-                let name = disk_file_name(snapshot, place);
+            for disk in disks {
+                let OneDisk { place, form } = disk;
+                let name = disk_file_name(snapshot, place, form);
                 let mut path = path.join(&name);
                 if files.iter().any(|file| file.path == path) {
                     path.set_file_name(format!("{place}-{name}"));
                 }
-                files.push(PlannedFile { path, content: Content::Disk(place) });
+                files.push(PlannedFile { path, content: Content::Disk(disk) });
             }
             Ok(Plan::Files(files))
         }
@@ -120,11 +121,22 @@ impl PlannedFile {
 }
 
 /// A disk is `xvda.raw`; a file is called what it was.
-fn disk_file_name(snapshot: &Snapshot, place: usize) -> String {
+fn disk_file_name(snapshot: &Snapshot, place: usize, form: DiskForm) -> String {
     let disk = &snapshot.disks[place];
     match disk.role {
-        DiskRole::Disk | DiskRole::Memory => format!("{}.raw", file_name(&disk.name)),
+        DiskRole::Disk | DiskRole::Memory => {
+            format!("{}.{}", file_name(&disk.name), form_name(form))
+        }
         DiskRole::Record | DiskRole::Layout | DiskRole::File => file_name(&disk.name),
+    }
+}
+
+/// The ending of a file's name, and the word in JSON.
+pub const fn form_name(form: DiskForm) -> &'static str {
+    match form {
+        DiskForm::Raw => "raw",
+        DiskForm::Vhd(_) => "vhd",
+        DiskForm::Qcow2 => "qcow2",
     }
 }
 
