@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xenith_reader import Repository
 
 BLOCK = 512
-MAX_LAYOUT, MAX_PRELUDE, MAX_ZERO_TAIL, MAX_TAIL, MAX_DISKS = 16 * MIB, 65_536, 1 << 26, 65_536, 4096
+MAX_LAYOUT, MAX_PRELUDE, MAX_ZERO_TAIL, MAX_TAIL, MAX_DISKS = 64 * MIB, 65_536, 1 << 26, 65_536, 4096
 NUMBERS = 100_000_000  # a name has 8 digits
 NAME, SIZE, SUM = slice(0, 100), slice(124, 136), slice(148, 156)
 

@@ -45,7 +45,7 @@ pub const ID_LEN_MAX: usize = 80;
 /// Most bytes of extended headers (PAX, GNU long names) before one member.
 pub const PRELUDE_LEN_MAX: usize = 64 << 10;
 /// Longest encoded layout, in bytes. An archive that would need more is not remembered exactly.
-pub const LAYOUT_LEN_MAX: usize = 16 << 20;
+pub const LAYOUT_LEN_MAX: usize = 64 << 20;
 /// Most bytes after the end of the archive that are kept if they are not zero.
 pub const TAIL_LEN_MAX: usize = 64 << 10;
 /// Most bytes after the end of the archive if they are all zero (tar pads to its record size).

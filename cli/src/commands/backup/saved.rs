@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::backup::BackupRequest;
-use repo_format::snapshot::Snapshot;
+use repo_format::snapshot::{DiskRole, Snapshot};
 use serde::Serialize;
 
 use super::input::Input;
@@ -62,6 +62,10 @@ impl Saved {
                 size::plural(statistics.checksums_verified, "block checksum"),
             );
         }
+        if self.is_without_layout() {
+            text += "note: this archive departs from what hosts write in too many places to keep them all;\n\
+                     the VM is kept whole, and comes out in an archive that is not byte for byte this one\n";
+        }
         let elapsed = Duration::from_millis(statistics.elapsed_ms);
         let end = match writes {
             Writes::Kept => format!("snapshot {} saved", short_id(&self.snapshot.id)),
@@ -75,6 +79,12 @@ impl Saved {
             size::bytes(statistics.new_bytes),
             size::bytes(statistics.stored_bytes),
         )
+    }
+
+    /// An XVA that cannot be written again byte by byte (SPEC 10).
+    fn is_without_layout(&self) -> bool {
+        let Snapshot { origin, disks, .. } = &self.snapshot;
+        origin.container == "xva" && !disks.iter().any(|disk| disk.role == DiskRole::Layout)
     }
 }
 

@@ -72,7 +72,7 @@ fn too_much_to_remember_is_not_remembered() {
     recorder.disk("Ref:1");
     let mut chunk = member(v7_header(b"Ref:1/00000000", 0), 0);
     chunk.prelude = vec![1; 60 << 10];
-    for _ in 0..1000 {
+    for _ in 0..1200 {
         recorder.member(MemberClass::Chunk, "Ref:1/00000000", &chunk, Vec::new(), None);
         recorder.chunk(false, false);
     }
