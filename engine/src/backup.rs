@@ -19,11 +19,13 @@ use repo_format::pack::EntryKind;
 use repo_format::snapshot::{Consistency, DiskRole, Origin, Snapshot, SnapshotDisk, Statistics};
 
 use crate::catalog::CatalogError;
+use crate::entries::Entries;
 use crate::examine::Examiner;
 use crate::hints::Hints;
 use crate::lookup::{Lookup, LookupError};
 use crate::observer::Observer;
 use crate::packer::{Packer, Packing, Threads};
+use crate::prints::Prints;
 use crate::repository::{ReadError, Repository};
 use crate::session::{Session, SessionError, Who};
 use crate::snapshots;
@@ -123,6 +125,10 @@ fn run(
     request: &BackupRequest,
     observer: &dyn Observer,
 ) -> Result<Snapshot, BackupError> {
+    // A damaged snapshot is no reason to make none; `check` reports it.
+    let earlier = snapshots::list(repository, session.catalog()).map_err(SessionError::from)?;
+    let entries = Arc::new(Entries::of(repository));
+    let prints = Prints::of(repository, Arc::clone(&entries)).map_err(SessionError::from)?;
     let mut writer = DiskWriter {
         repository,
         threads,
@@ -130,11 +136,16 @@ fn run(
         examiner: Arc::new(Examiner {
             keys: repository.keys().clone(),
             chunker: Chunker::new(repository.keys().gear()),
-            lookup,
+            lookup: Arc::new(lookup),
             hints: Hints::load(repository, session.catalog())?.map(Arc::new),
+            prints: Arc::new(prints),
         }),
         packer: Packer::new(repository, session, threads, request.packing, observer),
         observer,
+        entries,
+        earlier: &earlier.snapshots,
+        vm_name: request.vm_name.as_deref(),
+        segments_stored: 0,
         data_bytes: 0,
     };
     let written = writer.write_all(source);
@@ -147,8 +158,6 @@ fn run(
         }
         written => written?,
     };
-    // A damaged snapshot is no reason to make none; `check` reports it.
-    let earlier = snapshots::list(repository, session.catalog()).map_err(SessionError::from)?;
     let mut snapshot = describe(repository, session.id(), source.facts(), request, disks);
     snapshot.predecessor = snapshots::predecessor(
         &earlier.snapshots,

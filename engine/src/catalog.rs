@@ -159,7 +159,7 @@ pub fn open_lookup(
 }
 
 /// The key of the checksums in the local cache; never leaves this machine, but need not be random.
-fn cache_key(repository: &Repository) -> repo_format::keys::Secret {
+pub(crate) fn cache_key(repository: &Repository) -> repo_format::keys::Secret {
     let catalog = repository.keys().epochs()[0].catalog.expose();
     repo_format::keys::derive("xenith v1 local index cache", &[catalog])
 }

@@ -62,12 +62,12 @@ pub fn diff<'r>(
 
 /// Segments one by one, taken from the walk in windows.
 struct Stream<'r> {
-    walk: Segments<'r>,
+    walk: Segments<&'r Reader<'r>>,
     window: Peekable<std::vec::IntoIter<NumberedSegment>>,
 }
 
 impl<'r> Stream<'r> {
-    fn of(walk: Segments<'r>) -> Self {
+    fn of(walk: Segments<&'r Reader<'r>>) -> Self {
         Self { walk, window: Vec::new().into_iter().peekable() }
     }
 

@@ -1,17 +1,21 @@
-//! What a worker finds out about one segment: whether it is known, and where to cut it if not.
+//! What a worker finds out about one segment: whether it is known, which of its blocks are, and where to cut the rest.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use repo_format::chunker::Chunker;
-use repo_format::id::{ChunkId, SegmentId};
+use repo_format::id::{ChunkId, Fingerprint, SegmentId};
 use repo_format::keys::Keys;
+use repo_format::limits::{BLOCK_LEN, PRINT_DEPTH_MAX, UNIT_BLOCKS, UNIT_LEN};
 use repo_format::map::{ChunkRef, Extent, Fill, Map};
 use repo_format::pack::EntryKind;
-use repo_format::segment::{Run, chunk_id, is_zero, runs, segment_id};
+use repo_format::print::Print;
+use repo_format::segment::{Run, Units, chunk_id, is_zero, runs};
 
 use crate::hints::{Hint, Hints};
 use crate::lookup::{Lookup, LookupError};
+use crate::prints::{Known, Prints};
+use crate::reuse::{Origin, Plan, kept, origins};
 
 /// All that a worker needs; it changes nothing.
 pub struct Examiner {
@@ -20,16 +24,31 @@ pub struct Examiner {
     /// Cuts.
     pub chunker: Chunker,
     /// What counts.
-    pub lookup: Lookup,
+    pub lookup: Arc<Lookup>,
     /// What unfinished sessions have left.
     pub hints: Option<Arc<Hints>>,
+    /// What recognises blocks.
+    pub prints: Arc<Prints>,
+}
+
+/// Where a segment comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Its number in its disk.
+    pub number: u64,
+    /// What stood there before.
+    pub before: Option<SegmentId>,
+    /// Segments that this session had stored when this one came.
+    pub stored_before: u64,
+    /// Whether its blocks shall be found again; not worth it in small streams.
+    pub with_print: bool,
 }
 
 /// A segment after examination.
 pub struct Examined {
     /// Its number.
     pub number: u64,
-    /// Its bytes; for a new segment those of its non-zero units, put together at the front.
+    /// Its bytes; for a new segment those that were cut, put together at the front.
     pub buffer: Vec<u8>,
     /// What it is.
     pub verdict: Verdict,
@@ -42,7 +61,7 @@ pub enum Verdict {
     /// Its id counts: nothing is to be done.
     Known(SegmentId),
     /// It must be mapped.
-    New(SegmentId, Cut),
+    New(SegmentId, Box<Cut>),
 }
 
 /// A segment that was cut.
@@ -51,6 +70,18 @@ pub struct Cut {
     pub map: Map,
     /// Its chunks that do not count yet.
     pub unknown: Vec<UnknownChunk>,
+    /// What will recognise it.
+    pub trace: Option<Trace>,
+}
+
+/// What recognises a new segment later.
+pub struct Trace {
+    /// Its print and map.
+    pub known: Arc<Known>,
+    /// Its print as it is stored.
+    pub stored: Vec<u8>,
+    /// Fingerprints that shall lead to it.
+    pub hooks: Vec<Fingerprint>,
 }
 
 /// A chunk that does not count yet.
@@ -66,32 +97,153 @@ pub struct UnknownChunk {
 impl Examiner {
     /// The same, with a newer index.
     #[must_use]
-    pub fn with_lookup(&self, lookup: Lookup) -> Self {
-        let (keys, chunker) = (self.keys.clone(), self.chunker.clone());
-        Self { keys, chunker, lookup, hints: self.hints.clone() }
+    pub fn with_lookup(&self, lookup: Arc<Lookup>) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            chunker: self.chunker.clone(),
+            lookup,
+            hints: self.hints.clone(),
+            prints: Arc::clone(&self.prints),
+        }
     }
 
     /// Examines one segment.
-    pub fn examine(&self, number: u64, mut buffer: Vec<u8>) -> Result<Examined, LookupError> {
+    pub fn examine(&self, place: Place, mut buffer: Vec<u8>) -> Result<Examined, LookupError> {
+        let number = place.number;
         if is_zero(&buffer) {
             return Ok(Examined { number, buffer, verdict: Verdict::Zero });
         }
-        let id = segment_id(&self.keys, &buffer);
+        let units = Units::of(&self.keys, &buffer);
+        let id = units.segment_id(&self.keys);
         let verdict = match self.lookup.find(EntryKind::Map, id.as_bytes())? {
             Some(_) => Verdict::Known(id),
-            None => Verdict::New(id, self.cut(&mut buffer)?),
+            None if place.with_print => {
+                Verdict::New(id, Box::new(self.recognise(id, units, place, &mut buffer)?))
+            }
+            None => {
+                let (map, unknown) = self.cut_afresh(&mut buffer)?;
+                Verdict::New(id, Box::new(Cut { map, unknown, trace: None }))
+            }
         };
         Ok(Examined { number, buffer, verdict })
     }
 
-    /// Cuts afresh: zero units become zero extents, the rest is put together and cut (SPEC 6).
-    fn cut(&self, buffer: &mut [u8]) -> Result<Cut, LookupError> {
+    /// Finds the blocks that are stored already, and cuts the others.
+    fn recognise(
+        &self,
+        id: SegmentId,
+        units: Units,
+        place: Place,
+        buffer: &mut [u8],
+    ) -> Result<Cut, LookupError> {
+        let before = place.before.and_then(|before| self.prints.known(&self.lookup, before));
+        let print = self.print(units, buffer, before.as_deref().map(|known| &known.print));
+        let candidates = self.candidates(&print, before.as_ref(), place);
+        let prints: Vec<&Print> = candidates.iter().map(|known| &known.print).collect();
+        let origins = origins(&print, &prints, before.is_some());
+        let (map, unknown) = match self.reuse(&print, &origins, &candidates, buffer)? {
+            Some(reused) => reused,
+            None => self.cut_afresh(buffer)?,
+        };
+        let (stored, depth, delta_bytes) = self.stored_print(&print, before.as_deref());
+        let hooks = new_hooks(&print, &origins);
+        let known = Known { id, print, map: map.clone(), depth, delta_bytes, is_fresh: true };
+        let trace = Trace { known: Arc::new(known), stored, hooks };
+        Ok(Cut { map, unknown, trace: Some(trace) })
+    }
+
+    /// The print of a segment: fingerprints of units that are as they were before are taken over.
+    fn print(&self, units: Units, bytes: &[u8], before: Option<&Print>) -> Print {
+        let mut fingerprints = Vec::with_capacity(bytes.len() / BLOCK_LEN);
+        for (number, unit) in bytes.chunks(UNIT_LEN).enumerate() {
+            let same = before.filter(|b| b.units().values()[number] == units.values()[number]);
+            match same {
+                Some(before) => {
+                    let blocks = number * UNIT_BLOCKS..(number + 1) * UNIT_BLOCKS;
+                    fingerprints.extend_from_slice(&before.fingerprints()[blocks]);
+                }
+                None => {
+                    let blocks = unit.chunks(BLOCK_LEN);
+                    fingerprints.extend(blocks.map(|block| Fingerprint::of(&self.keys, block)));
+                }
+            }
+        }
+        Print::new(units, fingerprints)
+    }
+
+    /// What the segment is compared with: what stood at its place, and what hooks lead to.
+    fn candidates(
+        &self,
+        print: &Print,
+        before: Option<&Arc<Known>>,
+        place: Place,
+    ) -> Vec<Arc<Known>> {
+        let before_print = before.map(|known| &known.print);
+        let changed = print.fingerprints().iter().zip(kept(print, before_print));
+        let changed = changed.filter(|(_, kept)| !kept).map(|(fingerprint, _)| *fingerprint);
+        let mut candidates: Vec<Arc<Known>> = before.cloned().into_iter().collect();
+        for segment in self.prints.candidates(changed, place.stored_before) {
+            if before.is_none_or(|known| known.id != segment) {
+                candidates.extend(self.prints.known(&self.lookup, segment));
+            }
+        }
+        candidates
+    }
+
+    /// A map that points where the bytes lie already. `None`: the segment is better cut afresh.
+    fn reuse(
+        &self,
+        print: &Print,
+        origins: &[Origin],
+        candidates: &[Arc<Known>],
+        buffer: &mut [u8],
+    ) -> Result<Option<(Map, Vec<UnknownChunk>)>, LookupError> {
+        let maps: Vec<&Map> = candidates.iter().map(|known| &known.map).collect();
+        let plan = Plan::new(origins, &maps);
+        let fingerprints = print.fingerprints().iter();
+        let blocks = fingerprints.filter(|found| **found != Fingerprint::ZERO).count();
+        if plan.is_too_scattered(blocks) || !self.all_are_stored(&plan, candidates)? {
+            return Ok(None);
+        }
+        let mut new = Vec::with_capacity(plan.new_blocks.len() * BLOCK_LEN);
+        for block in &plan.new_blocks {
+            let start = usize::from(*block) * BLOCK_LEN;
+            new.extend_from_slice(&buffer[start..start + BLOCK_LEN]);
+        }
+        let (chunks, unknown) = self.chunks(&new)?;
+        let map = plan.map(&chunks);
+        if map.is_some() {
+            buffer[..new.len()].copy_from_slice(&new);
+        }
+        Ok(map.map(|map| (map, unknown)))
+    }
+
+    /// Whether every chunk that the plan points at is in the index, or was stored by this session.
+    fn all_are_stored(&self, plan: &Plan, candidates: &[Arc<Known>]) -> Result<bool, LookupError> {
+        let fresh = || candidates.iter().filter(|known| known.is_fresh);
+        for chunk in &plan.stored_chunks {
+            if self.lookup.find_chunk(&chunk.id)?.is_none()
+                && !fresh().any(|known| known.map.chunks().contains(chunk))
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Zero units become zero extents, the rest is put together and cut (SPEC 6).
+    fn cut_afresh(&self, buffer: &mut [u8]) -> Result<(Map, Vec<UnknownChunk>), LookupError> {
         let runs = runs(buffer);
         let len = compact(buffer, &runs);
-        let mut chunks: Vec<ChunkRef> = Vec::new();
-        let mut unknown = Vec::new();
-        let mut start = 0;
-        for bytes in self.chunker.chunks(&buffer[..len]) {
+        let (chunks, unknown) = self.chunks(&buffer[..len])?;
+        let map = Map::new(chunks.clone(), extents(&runs, &chunks));
+        Ok((map.expect("runs fill a segment and chunks fill its data"), unknown))
+    }
+
+    /// Cuts bytes into chunks, and tells which do not count yet.
+    fn chunks(&self, bytes: &[u8]) -> Result<(Vec<ChunkRef>, Vec<UnknownChunk>), LookupError> {
+        let (mut chunks, mut unknown, mut start) = (Vec::new(), Vec::new(), 0);
+        for bytes in self.chunker.chunks(bytes) {
             let id = chunk_id(&self.keys, bytes);
             chunks.push(ChunkRef { id, len: bytes.len() as u32 });
             if self.lookup.find_chunk(&id)?.is_none() {
@@ -103,9 +255,34 @@ impl Examiner {
             }
             start += bytes.len();
         }
-        let map = Map::new(chunks.clone(), extents(&runs, &chunks));
-        Ok(Cut { map: map.expect("runs fill a segment and chunks fill its data"), unknown })
+        Ok((chunks, unknown))
     }
+
+    /// The print as it is stored, with its depth and the bytes of its deltas: a delta to what stood there before, unless
+    /// deltas have outgrown a full print.
+    fn stored_print(&self, print: &Print, before: Option<&Known>) -> (Vec<u8>, u8, usize) {
+        let full = || (print.encode(self.prints.zeros()), 0, 0);
+        let Some(before) = before.filter(|before| before.depth < PRINT_DEPTH_MAX) else {
+            return full();
+        };
+        let depth = before.depth + 1;
+        let delta = print.encode_delta(before.id, &before.print, depth);
+        let delta_bytes = before.delta_bytes + delta.len();
+        match full() {
+            (stored, ..) if delta_bytes > stored.len() => (stored, 0, 0),
+            _ => (delta, depth, delta_bytes),
+        }
+    }
+}
+
+/// Hooks of blocks that were found nowhere, each once.
+fn new_hooks(print: &Print, origins: &[Origin]) -> Vec<Fingerprint> {
+    let found = print.fingerprints().iter().zip(origins);
+    let new = found.filter(|(_, origin)| matches!(origin, Origin::New(_)));
+    let mut hooks: Vec<_> = new.map(|(found, _)| *found).filter(Fingerprint::is_hook).collect();
+    hooks.sort_unstable();
+    hooks.dedup();
+    hooks
 }
 
 /// Moves the runs that hold data to the front; returns their bytes.

@@ -25,11 +25,7 @@ pub mod catalog;
 
 pub mod session;
 
-pub mod hints;
-
-pub mod packer;
-
-pub mod tree;
+pub mod entries;
 
 pub mod reader;
 
@@ -38,6 +34,18 @@ pub mod window;
 pub mod walk;
 
 pub mod snapshots;
+
+pub mod reuse;
+
+pub mod prints;
+
+mod predecessor;
+
+pub mod hints;
+
+pub mod packer;
+
+pub mod tree;
 
 pub mod examine;
 

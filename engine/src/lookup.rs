@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Lookup = layers, at most 8, disjoint, together exactly the set (SPEC 12.2, rule 19)
-//! layer  = packs | sorted records in blocks of 2 KiB, read by pread | fences and filters in memory
+//! layer  = packs | sorted records and hooks in blocks of 2 KiB, read by pread | fences and filters in memory
 //! ```
 //!
 //! A new index object becomes a small layer; small layers are merged as they become many (the logarithmic method), so
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use repo_format::frame::{FrameInfo, Place};
 use repo_format::header::Kind;
-use repo_format::id::{ChunkId, PackId};
+use repo_format::id::{ChunkId, Fingerprint, PackId, SegmentId};
 use repo_format::index::IndexObject;
 use repo_format::keys::Secret;
 use repo_format::object_name::IndexName;
@@ -91,7 +91,7 @@ pub struct PackFacts {
     pub id: PackId,
     /// Bytes on storage.
     pub len: u64,
-    /// Data or map pack.
+    /// Data, map or print pack.
     pub kind: Kind,
     /// Its frames.
     pub frames: Vec<FrameInfo>,
@@ -189,7 +189,7 @@ impl Lookup {
         }
     }
 
-    /// One place of a map, node or disk; `None` = not known.
+    /// One place of a map, node, disk or print; `None` = not known.
     pub fn find(&self, kind: EntryKind, id: &[u8; 32]) -> Result<Option<Location>, LookupError> {
         let key = record::segment_key(kind, id);
         self.first(|layer| &layer.segments, &key)
@@ -200,7 +200,7 @@ impl Lookup {
         self.first(|layer| &layer.chunks, id.as_bytes())
     }
 
-    /// Every place of a map, node or disk, each once, in no promised order (SPEC 11, and rule 18).
+    /// Every place of a map, node, disk or print, each once, in no promised order (SPEC 11, and rule 18).
     pub fn find_all(&self, kind: EntryKind, id: &[u8; 32]) -> Result<Vec<Location>, LookupError> {
         let key = record::segment_key(kind, id);
         self.all(|layer| &layer.segments, &key)
@@ -209,6 +209,30 @@ impl Lookup {
     /// Every place of a chunk, each once, in no promised order.
     pub fn find_all_chunks(&self, id: &ChunkId) -> Result<Vec<Location>, LookupError> {
         self.all(|layer| &layer.chunks, id.as_bytes())
+    }
+
+    /// Segments that `fingerprint` leads to, each once, in no promised order. If there are more than `limit`, then
+    /// some `limit` of them, without reading the rest.
+    pub fn find_hooks(
+        &self,
+        fingerprint: &Fingerprint,
+        limit: usize,
+    ) -> Result<Vec<SegmentId>, LookupError> {
+        let mut segments = BTreeSet::new();
+        for open in &self.layers {
+            let LoadedLayer { blocks, hooks, .. } = &open.layer;
+            let visited = hooks.find(blocks, fingerprint.as_bytes(), |record| {
+                if segments.len() == limit {
+                    return ControlFlow::Break(());
+                }
+                segments.insert(record::hook_segment(record));
+                ControlFlow::Continue(())
+            });
+            if visited?.is_break() {
+                break;
+            }
+        }
+        Ok(segments.into_iter().collect())
     }
 
     /// What is known of a pack; `number` comes from this lookup.
@@ -234,8 +258,8 @@ impl Lookup {
         self.packs[number.0 as usize].entry.face.id
     }
 
-    /// All packs: number, name, bytes on storage, and data or map pack. A pack that several index objects name is
-    /// there once, unless they disagree about it.
+    /// All packs: number, name, bytes on storage, and kind. A pack that several index objects name is there once,
+    /// unless they disagree about it.
     pub fn packs(&self) -> impl Iterator<Item = (PackNumber, PackId, u64, Kind)> {
         (0..).zip(&self.packs).map(|(number, OpenPack { entry, .. })| {
             let face = &entry.face;
@@ -243,7 +267,7 @@ impl Lookup {
         })
     }
 
-    /// How many records of maps, nodes and disks the index objects have, duplicates included.
+    /// How many records of maps, nodes, disks and prints the index objects have, duplicates included.
     #[must_use]
     pub fn segment_count(&self) -> u64 {
         let counts = self.layers.iter();
@@ -257,7 +281,14 @@ impl Lookup {
         counts.map(|open| open.layer.chunks.region().count()).sum()
     }
 
-    /// All records of maps, nodes and disks, sorted by id, then kind. Reads the files once, with little memory;
+    /// How many hooks the index objects have. One that several of them have is counted once or more often.
+    #[must_use]
+    pub fn hook_count(&self) -> u64 {
+        let counts = self.layers.iter();
+        counts.map(|open| open.layer.hooks.region().count()).sum()
+    }
+
+    /// All records of maps, nodes, disks and prints, sorted by id, then kind. Reads the files once, with little memory;
     /// ends after an error.
     pub fn segments(
         &self,

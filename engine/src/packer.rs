@@ -6,18 +6,20 @@
 //!
 //! What stands in brackets runs on worker threads; everything else, and so every decision, on the caller's.
 
+mod naming;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use repo_format::frame::{Compression, Compressor, StoredFrame};
 use repo_format::header::Kind;
-use repo_format::id::{ChunkId, PackId};
-use repo_format::index::{ChunkRecord, IndexObject, IndexedPack, Records, SegmentRecord};
+use repo_format::id::{ChunkId, Fingerprint, PackId, SegmentId};
+use repo_format::index::IndexedPack;
 use repo_format::limits::FRAME_PLAIN_MAX;
 use repo_format::object_name::IndexName;
-use repo_format::pack::{
-    CatalogEntry, ChunkEntry, Close, Contents, Entries, EntryKind, Pack, PackBuilder,
-};
+use repo_format::pack::{ChunkEntry, Close, Contents, Entries, EntryKind, Pack, PackBuilder};
+
+use naming::{Hooks, index_objects};
 
 use crate::hints::Hint;
 use crate::lookup::{Lookup, LookupError};
@@ -89,6 +91,9 @@ pub struct Packer<'r, 'w> {
     compression: Compression,
     data: Line<'w>,
     catalog: Line<'w>,
+    prints: Line<'w>,
+    /// Hooks that are in no print index yet.
+    hooks: Hooks,
     uploading: Ordered<'w, UploadResult>,
     spare_pack: Vec<u8>,
     unpublished: Vec<Uploaded>,
@@ -154,6 +159,8 @@ impl<'r, 'w> Packer<'r, 'w> {
             compression: packing.compression,
             data: line(FRAME_PLAIN_MAX, FrameList::Chunks(Vec::new())),
             catalog: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
+            prints: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
+            hooks: Vec::new(),
             uploading: threads.uploaders.ordered(UPLOADS),
             spare_pack: Vec::new(),
             unpublished: Vec::new(),
@@ -204,14 +211,36 @@ impl<'r, 'w> Packer<'r, 'w> {
         id: [u8; 32],
         bytes: &[u8],
     ) -> Result<(), SessionError> {
-        if !self.fresh_entries.insert((kind, id)) {
-            return Ok(());
+        match self.fresh_entries.insert((kind, id)) {
+            true => self.append_entry(kind, id, bytes),
+            false => Ok(()),
         }
-        if self.catalog.plain.len() + bytes.len() > self.catalog.frame_len {
-            self.close_frame(Kind::MapPack)?;
+    }
+
+    /// Takes the print of a segment whose map is new too, and the hooks that shall lead to it.
+    pub fn add_print(
+        &mut self,
+        segment: SegmentId,
+        print: &[u8],
+        hooks: &[Fingerprint],
+    ) -> Result<(), SessionError> {
+        self.hooks.extend(hooks.iter().map(|hook| (segment, *hook)));
+        self.append_entry(EntryKind::Print, *segment.as_bytes(), print)
+    }
+
+    fn append_entry(
+        &mut self,
+        kind: EntryKind,
+        id: [u8; 32],
+        bytes: &[u8],
+    ) -> Result<(), SessionError> {
+        let line = self.line(kind.pack());
+        if line.plain.len() + bytes.len() > line.frame_len {
+            self.close_frame(kind.pack())?;
         }
-        self.catalog.plain.extend_from_slice(bytes);
-        if let FrameList::Catalog(list) = &mut self.catalog.list {
+        let line = self.line(kind.pack());
+        line.plain.extend_from_slice(bytes);
+        if let FrameList::Catalog(list) = &mut line.list {
             list.push((id, kind, bytes.len() as u32));
         }
         Ok(())
@@ -283,6 +312,7 @@ impl<'r, 'w> Packer<'r, 'w> {
     fn line(&mut self, kind: Kind) -> &mut Line<'w> {
         match kind {
             Kind::DataPack => &mut self.data,
+            Kind::PrintPack => &mut self.prints,
             _ => &mut self.catalog,
         }
     }
@@ -345,7 +375,7 @@ impl<'r, 'w> Packer<'r, 'w> {
         let waiting = self.unpublished.iter().filter(|pack| pack.kind == Kind::DataPack).count();
         let now = self.repository.surroundings().now();
         if waiting >= PUBLISH_EVERY_PACKS || now > self.published_at + PUBLISH_EVERY_SECS {
-            self.close_catalog_pack()?;
+            self.close_catalog_packs()?;
             self.publish()?;
         }
         Ok(())
@@ -376,16 +406,18 @@ impl<'r, 'w> Packer<'r, 'w> {
         Ok(())
     }
 
-    /// Closes the open map pack, so that an interrupted backup finds its maps again.
-    fn close_catalog_pack(&mut self) -> Result<(), SessionError> {
-        self.close_frame(Kind::MapPack)?;
-        while self.pack_next(Kind::MapPack)? {}
-        self.upload(Kind::MapPack, Close::Padded)?;
+    /// Closes the open map and print pack, so that an interrupted backup finds them again.
+    fn close_catalog_packs(&mut self) -> Result<(), SessionError> {
+        for kind in [Kind::MapPack, Kind::PrintPack] {
+            self.close_frame(kind)?;
+            while self.pack_next(kind)? {}
+            self.upload(kind, Close::Padded)?;
+        }
         self.drain_uploads()
     }
 
     fn close_packs(&mut self) -> Result<(), SessionError> {
-        for kind in [Kind::DataPack, Kind::MapPack] {
+        for kind in [Kind::DataPack, Kind::MapPack, Kind::PrintPack] {
             self.close_frame(kind)?;
             while self.pack_next(kind)? {}
             self.close_pack(kind, Close::Padded)?;
@@ -411,49 +443,18 @@ impl<'r, 'w> Packer<'r, 'w> {
         let repeated = std::mem::take(&mut self.repeated).into_values();
         let repeated = repeated.map(|(pack, chunks)| (pack, Entries::Chunks(chunks)));
         let packs: Vec<_> = indexed.chain(repeated).collect();
-        for object in index_objects(packs) {
+        for object in index_objects(packs, &mut self.hooks) {
+            let counts = object.kind() != Kind::PrintIndex;
             let (name, len) = self.session.publish(object)?;
-            self.published.insert(name);
-            self.has_published = true;
+            if counts {
+                self.published.insert(name);
+                self.has_published = true;
+            }
             self.stored.stored_bytes += len;
         }
         self.published_at = self.repository.surroundings().now();
         Ok(())
     }
-}
-
-/// The index objects that name these packs: one for maps, nodes and disks, one for chunks.
-fn index_objects(packs: Vec<(IndexedPack, Entries)>) -> Vec<IndexObject> {
-    let (mut segments, mut chunks) = (Vec::new(), Vec::new());
-    let (mut map_packs, mut data_packs) = (Vec::new(), Vec::new());
-    for (pack, entries) in packs {
-        match entries {
-            Entries::Chunks(entries) => {
-                let number = data_packs.len() as u32;
-                let record = |e: ChunkEntry| ChunkRecord { id: e.id, pack: number, place: e.place };
-                chunks.extend(entries.into_iter().map(record));
-                data_packs.push(pack);
-            }
-            Entries::Catalog(entries) => {
-                let number = map_packs.len() as u32;
-                let record = |e: CatalogEntry| SegmentRecord {
-                    id: e.id,
-                    kind: e.kind,
-                    pack: number,
-                    place: e.place,
-                };
-                // Copies of snapshots are found through a pack's contents, when listings are lost.
-                let indexed = entries.into_iter().filter(|e| e.kind != EntryKind::Snapshot);
-                segments.extend(indexed.map(record));
-                map_packs.push(pack);
-            }
-        }
-    }
-    let objects = [
-        IndexObject { packs: map_packs, records: Records::Segments(segments) },
-        IndexObject { packs: data_packs, records: Records::Chunks(chunks) },
-    ];
-    objects.into_iter().filter(|object| !object.packs.is_empty()).collect()
 }
 
 fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {

@@ -201,11 +201,18 @@ impl Repository {
 
     /// Reads, verifies and opens an index object.
     pub fn read_index(&self, name: IndexName) -> Result<IndexObject, ReadError> {
-        let object = ObjectName::Index(name);
-        let bytes = self.storage.read(object, INDEX_LEN_MAX)?;
-        parse_index(self.keys(), name, &bytes)
-            .map_err(|source| ReadError::Damaged { name: object, source })
+        read_index(&*self.storage, self.keys(), ObjectName::Index(name))
     }
+}
+
+/// Reads, verifies and opens an index object of `index/` or `prints/`.
+pub fn read_index(
+    storage: &dyn Storage,
+    keys: &Keys,
+    name: ObjectName,
+) -> Result<IndexObject, ReadError> {
+    let bytes = storage.read(name, INDEX_LEN_MAX)?;
+    parse_index(keys, name, &bytes).map_err(|source| ReadError::Damaged { name, source })
 }
 
 /// Why an object could not be read.
@@ -224,13 +231,19 @@ pub enum ReadError {
     },
 }
 
-/// Verifies the name of an index object and opens it; its kind is in its header.
-pub fn parse_index(keys: &Keys, name: IndexName, bytes: &[u8]) -> Result<IndexObject, FormatError> {
-    if repo_format::id::IndexHash::of(bytes) != name.hash {
+/// Verifies the name of an index object and opens it; its kind is in its header, and fits its directory.
+pub fn parse_index(
+    keys: &Keys,
+    name: ObjectName,
+    bytes: &[u8],
+) -> Result<IndexObject, FormatError> {
+    let hash = repo_format::id::IndexHash::of(bytes);
+    if !matches!(name, ObjectName::Index(name) | ObjectName::Prints(name) if name.hash == hash) {
         return Err(FormatError::Hash { what: "index object" });
     }
-    let kind = match repo_format::header::claimed_kind(bytes)? {
-        kind @ (Kind::SegmentIndex | Kind::ChunkIndex) => kind,
+    let kind = match (name, repo_format::header::claimed_kind(bytes)?) {
+        (ObjectName::Index(_), kind @ (Kind::SegmentIndex | Kind::ChunkIndex)) => kind,
+        (ObjectName::Prints(_), kind @ Kind::PrintIndex) => kind,
         _ => return Err(FormatError::Invalid { what: "kind of index" }),
     };
     IndexObject::parse(kind, &open_object(keys, kind, "index object", bytes)?)

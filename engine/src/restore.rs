@@ -86,7 +86,7 @@ impl<'r> SnapshotContent<'r> {
 
     fn next_window(
         &self,
-        walk: &mut Segments<'r>,
+        walk: &mut Segments<&'r Reader<'r>>,
         spare: &mut Vec<Vec<u8>>,
     ) -> Result<Option<Window<'r>>, ContentError> {
         let wanted = walk.next_window(WINDOW).map_err(repository)?;

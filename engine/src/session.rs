@@ -144,7 +144,10 @@ impl<'r> Session<'r> {
         let bytes = seal_object(self.repository.keys(), kind, &seed, &text);
         let hash = IndexHash::of(&bytes);
         let index = IndexName { owner: self.id(), hash };
-        let name = ObjectName::Index(index);
+        let name = match kind {
+            Kind::PrintIndex => ObjectName::Prints(index),
+            _ => ObjectName::Index(index),
+        };
         match self.repository.storage().create(name, &bytes)? {
             Creation::Created => Ok((index, bytes.len() as u64)),
             Creation::Exists => Err(SessionError::Repeated { name }),

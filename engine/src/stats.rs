@@ -5,6 +5,7 @@ use repo_format::object_name::Directory;
 use repo_format::snapshot::Snapshot;
 
 use crate::catalog::CatalogError;
+use crate::prints;
 use crate::reader::Reader;
 
 /// Sizes in bytes and counts of a repository.
@@ -24,7 +25,11 @@ pub struct Stats {
     pub map_packs: u64,
     /// Bytes of map packs.
     pub map_pack_bytes: u64,
-    /// Index objects.
+    /// Print packs, which only backups use.
+    pub print_packs: u64,
+    /// Bytes of print packs.
+    pub print_pack_bytes: u64,
+    /// Index objects, those of prints included.
     pub index_objects: u64,
     /// Bytes of index objects.
     pub index_bytes: u64,
@@ -56,14 +61,18 @@ pub fn stats(reader: &Reader<'_>, snapshots: &[Snapshot]) -> Result<Stats, Catal
         }
         Ok::<_, CatalogError>(())
     })?;
+    for len in prints::packs(reader.repository())?.into_values() {
+        stats.print_packs += 1;
+        stats.print_pack_bytes += len;
+    }
     let storage = reader.repository().storage();
     for directory in Directory::ALL {
         let objects = storage.list(directory)?;
         let bytes = objects.iter().map(|(_, len)| len).sum::<u64>();
         stats.total_bytes += bytes;
-        if directory == Directory::Index {
-            stats.index_objects = objects.len() as u64;
-            stats.index_bytes = bytes;
+        if matches!(directory, Directory::Index | Directory::Prints) {
+            stats.index_objects += objects.len() as u64;
+            stats.index_bytes += bytes;
         }
     }
     Ok(stats)

@@ -4,7 +4,7 @@ use repo_format::FormatError;
 use repo_format::disk::Disk;
 use repo_format::id::{DiskId, NodeId, SegmentId};
 use repo_format::limits::SEGMENT_LEN;
-use repo_format::node::child_span;
+use repo_format::node::{Node, child_span};
 
 use crate::reader::{ContentReadError, Reader};
 use crate::window::NumberedSegment;
@@ -17,18 +17,30 @@ struct Level {
     children: std::vec::IntoIter<(u8, [u8; 32])>,
 }
 
+/// Reads nodes, each compared with its id.
+pub trait Nodes {
+    /// The node with this id.
+    fn node(&self, id: NodeId) -> Result<Node, ContentReadError>;
+}
+
+impl Nodes for &Reader<'_> {
+    fn node(&self, id: NodeId) -> Result<Node, ContentReadError> {
+        Reader::node(self, id)
+    }
+}
+
 /// The segments of a disk that are not holes, in rising order.
-pub struct Segments<'r> {
-    reader: &'r Reader<'r>,
+pub struct Segments<N> {
+    nodes: N,
     disk: DiskId,
     size_bytes: u64,
     stack: Vec<Level>,
 }
 
-impl<'r> Segments<'r> {
+impl<N: Nodes> Segments<N> {
     /// Begins at the disk's root.
-    pub fn of(reader: &'r Reader<'r>, id: DiskId, disk: &Disk) -> Result<Self, ContentReadError> {
-        let mut walk = Self { reader, disk: id, size_bytes: disk.size_bytes(), stack: Vec::new() };
+    pub fn of(nodes: N, id: DiskId, disk: &Disk) -> Result<Self, ContentReadError> {
+        let mut walk = Self { nodes, disk: id, size_bytes: disk.size_bytes(), stack: Vec::new() };
         if let Some(root) = disk.root() {
             walk.enter(root, disk.level(), 0)?;
         }
@@ -47,7 +59,8 @@ impl<'r> Segments<'r> {
         Ok(window)
     }
 
-    fn next_segment(&mut self) -> Result<Option<NumberedSegment>, ContentReadError> {
+    /// The next segment; `None` at the end.
+    pub fn next_segment(&mut self) -> Result<Option<NumberedSegment>, ContentReadError> {
         while let Some(top) = self.stack.last_mut() {
             let (level, first) = (top.level, top.first);
             let Some((place, id)) = top.children.next() else {
@@ -68,7 +81,7 @@ impl<'r> Segments<'r> {
 
     /// Goes down to the node with this number on `level`.
     fn enter(&mut self, id: NodeId, level: u8, number: u64) -> Result<(), ContentReadError> {
-        let node = self.reader.node(id)?;
+        let node = self.nodes.node(id)?;
         if node.level() != level {
             return Err(self.invalid("a node stands on the wrong level"));
         }

@@ -10,9 +10,10 @@ use repo_format::limits::SEGMENT_LEN;
 use repo_format::map::{Fill, Map};
 use repo_format::segment::segment_id;
 
+use crate::entries::missing;
 use crate::lookup::{Location, Lookup, PackNumber};
 use crate::parallel::{Ordered, Workers};
-use crate::reader::{ContentReadError, Reader, missing};
+use crate::reader::{ContentReadError, Reader};
 
 /// A segment of a disk: its number and id.
 pub type NumberedSegment = (u64, SegmentId);

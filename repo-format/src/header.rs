@@ -25,14 +25,14 @@ pub enum Kind {
     DataPack = 3,
     /// Maps, nodes, disks and copies of snapshots.
     MapPack = 4,
-    /// Reserved.
+    /// Prints: recognise the parts of segments again.
     PrintPack = 5,
     /// Ids of maps, nodes and disks and where they lie.
     SegmentIndex = 6,
     /// Ids of chunks and where they lie.
     ChunkIndex = 7,
-    /// Reserved.
-    HookIndex = 8,
+    /// Where prints lie, and hooks: fingerprints that lead to segments.
+    PrintIndex = 8,
     /// `snapshots/<id>`
     Snapshot = 9,
     /// `sessions/<id>`
@@ -54,7 +54,7 @@ impl Kind {
         Self::PrintPack,
         Self::SegmentIndex,
         Self::ChunkIndex,
-        Self::HookIndex,
+        Self::PrintIndex,
         Self::Snapshot,
         Self::Session,
         Self::State,
@@ -117,9 +117,6 @@ impl SealedHeader {
         let wanted = match kind {
             Kind::DataPack => Suite::Hpke,
             Kind::Config | Kind::KeySlot | Kind::Tombstone | Kind::Marker => Suite::Clear,
-            Kind::PrintPack | Kind::HookIndex => {
-                return Err(FormatError::Invalid { what: "kind of object" });
-            }
             _ => Suite::Catalog,
         };
         if suite != wanted || suite == Suite::Clear {

@@ -129,6 +129,9 @@ id_type!(
     /// Names the bytes of a chunk (SPEC 7.1).
     ChunkId, 16);
 id_type!(
+    /// Recognises a block by its content; all zero for a block of zeros (SPEC 7.4).
+    Fingerprint, 12);
+id_type!(
     /// Names the stored bytes of a pack (SPEC 3).
     PackId, 32);
 id_type!(

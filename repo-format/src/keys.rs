@@ -93,6 +93,8 @@ pub struct Keys {
     pub segment: Secret,
     /// Names chunks (SPEC 7.1).
     pub chunk: Secret,
+    /// Recognises blocks (SPEC 7.4).
+    pub fingerprint: Secret,
     /// Names nodes (SPEC 7.2).
     pub node: Secret,
     /// Names disks (SPEC 7.3).
@@ -114,6 +116,7 @@ impl Keys {
         Ok(Self {
             segment: named("xenith v1 segment id"),
             chunk: named("xenith v1 chunk id"),
+            fingerprint: named("xenith v1 fingerprint"),
             node: named("xenith v1 node id"),
             disk: named("xenith v1 disk id"),
             repository,

@@ -44,6 +44,8 @@ pub mod chunker;
 
 pub mod segment;
 
+pub mod print;
+
 pub mod map;
 
 pub mod node;

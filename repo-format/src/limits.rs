@@ -4,6 +4,14 @@
 pub const SEGMENT_LEN: usize = 4 << 20;
 /// Bytes of a unit: the grain of zero detection and of changed-block tracking.
 pub const UNIT_LEN: usize = 64 << 10;
+/// Units of a segment.
+pub const UNITS: usize = SEGMENT_LEN / UNIT_LEN;
+/// Bytes of a block: the grain of reuse.
+pub const BLOCK_LEN: usize = 4 << 10;
+/// Blocks of a segment.
+pub const BLOCKS: usize = SEGMENT_LEN / BLOCK_LEN;
+/// Blocks of a unit.
+pub const UNIT_BLOCKS: usize = UNIT_LEN / BLOCK_LEN;
 /// Children of a node (SPEC 7.2).
 pub const FAN_OUT: usize = 256;
 /// Largest virtual size in bytes (SPEC 7.3).
@@ -22,6 +30,9 @@ pub const CHUNK_MAX: usize = 1 << 20;
 pub const MAP_CHUNKS_MAX: usize = 192;
 /// Extents in one map.
 pub const MAP_EXTENTS_MAX: usize = 1023;
+
+/// Deltas below which a full print lies at most (SPEC 7.4).
+pub const PRINT_DEPTH_MAX: u8 = 32;
 
 /// Bytes of a frame before compression (SPEC 8).
 pub const FRAME_PLAIN_MAX: usize = 1 << 20;
@@ -49,7 +60,7 @@ pub const CONTENTS_PLAIN_MAX: usize = 8 << 20;
 pub const INDEX_LEN_MAX: u64 = 256 << 20;
 /// Packs that one index object names.
 pub const INDEX_PACKS_MAX: usize = 65_536;
-/// Records of one index object.
+/// Records of one index object; of a print index, also its hooks.
 pub const INDEX_RECORDS_MAX: usize = 4 << 20;
 
 /// Bytes of a snapshot, session or state.
@@ -71,6 +82,7 @@ pub const TEXT_MAX: usize = 4096;
 pub const WHOLE_STREAM_MAX: u64 = 64 << 20;
 
 const _: () = assert!(SEGMENT_LEN.is_multiple_of(UNIT_LEN));
+const _: () = assert!(UNITS == 64 && UNIT_BLOCKS == 16, "prints have masks of 64 and 16 bits");
 const _: () = assert!(CHUNK_MAX <= FRAME_PLAIN_MAX, "a chunk must fit into a frame");
 const _: () = assert!(SEGMENT_LEN / CHUNK_MIN < MAP_CHUNKS_MAX, "a fresh cut must fit into a map");
 const _: () = assert!(MAP_CHUNKS_MAX < 255, "255 means zeros");

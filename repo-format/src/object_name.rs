@@ -16,6 +16,15 @@ pub struct IndexName {
     pub hash: IndexHash,
 }
 
+impl IndexName {
+    /// Reads `<owner>-<hash>`.
+    fn parse(text: &str) -> Option<Self> {
+        let (owner, hash) = text.split_once('-')?;
+        let owner = SnapshotId::parse_hex(owner).ok()?;
+        Some(Self { owner, hash: IndexHash::parse_hex(hash).ok()? })
+    }
+}
+
 impl<C> minicbor::Encode<C> for IndexName {
     fn encode<W: minicbor::encode::Write>(
         &self,
@@ -49,6 +58,8 @@ pub enum Directory {
     Packs,
     /// `index`
     Index,
+    /// `prints`
+    Prints,
     /// `snapshots`, with tombstones and markers
     Snapshots,
     /// `sessions`
@@ -59,7 +70,7 @@ pub enum Directory {
 
 impl Directory {
     /// Every directory of a repository, in the order in which `check` goes through them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Config(1),
         Self::Config(2),
         Self::Config(3),
@@ -70,6 +81,7 @@ impl Directory {
         Self::Snapshots,
         Self::Sessions,
         Self::Index,
+        Self::Prints,
         Self::Packs,
     ];
 
@@ -81,6 +93,7 @@ impl Directory {
             Self::Keys(copy) => format!("roots/{copy}/keys"),
             Self::Packs => "packs".to_owned(),
             Self::Index => "index".to_owned(),
+            Self::Prints => "prints".to_owned(),
             Self::Snapshots => "snapshots".to_owned(),
             Self::Sessions => "sessions".to_owned(),
             Self::States => "state".to_owned(),
@@ -107,8 +120,10 @@ pub enum ObjectName {
     },
     /// A pack of any kind.
     Pack(PackId),
-    /// An index object of any kind.
+    /// A segment or chunk index.
     Index(IndexName),
+    /// A print index. Never needed to read.
+    Prints(IndexName),
     /// A snapshot, or a tombstone in its place.
     Snapshot(SnapshotId),
     /// Says that a snapshot is forgotten.
@@ -126,6 +141,7 @@ impl fmt::Display for ObjectName {
             Self::KeySlot { copy, id } => write!(f, "roots/{copy}/keys/{id}"),
             Self::Pack(id) => write!(f, "packs/{}/{id}", &id.to_string()[..2]),
             Self::Index(name) => write!(f, "index/{}-{}", name.owner, name.hash),
+            Self::Prints(name) => write!(f, "prints/{}-{}", name.owner, name.hash),
             Self::Snapshot(id) => write!(f, "snapshots/{id}"),
             Self::Marker(id) => write!(f, "snapshots/{id}.void"),
             Self::Session(id) => write!(f, "sessions/{id}"),
@@ -147,11 +163,8 @@ impl ObjectName {
                 Self::KeySlot { copy: root(copy)?, id: SlotId::parse_hex(id).ok()? }
             }
             ("packs", _, Some(id), None) => Self::Pack(PackId::parse_hex(id).ok()?),
-            ("index", name, None, None) => {
-                let (owner, hash) = name.split_once('-')?;
-                let owner = SnapshotId::parse_hex(owner).ok()?;
-                Self::Index(IndexName { owner, hash: IndexHash::parse_hex(hash).ok()? })
-            }
+            ("index", name, None, None) => Self::Index(IndexName::parse(name)?),
+            ("prints", name, None, None) => Self::Prints(IndexName::parse(name)?),
             ("snapshots", name, None, None) => match name.strip_suffix(".void") {
                 Some(id) => Self::Marker(SnapshotId::parse_hex(id).ok()?),
                 None => Self::Snapshot(SnapshotId::parse_hex(name).ok()?),
@@ -185,6 +198,7 @@ mod tests {
             ObjectName::KeySlot { copy: 3, id: SlotId::from_bytes([1; 16]) },
             ObjectName::Pack(PackId::from_bytes([0xcd; 32])),
             ObjectName::Index(IndexName { owner: id, hash: IndexHash::from_bytes([9; 20]) }),
+            ObjectName::Prints(IndexName { owner: id, hash: IndexHash::from_bytes([9; 20]) }),
             ObjectName::Snapshot(id),
             ObjectName::Marker(id),
             ObjectName::Session(id),

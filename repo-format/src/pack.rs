@@ -25,7 +25,7 @@ pub const TRAILER_LEN: usize = 64;
 const TRAILER_MAGIC: [u8; 8] = *b"XNTHTAIL";
 const CONTENTS_NUMBER: u32 = u32::MAX;
 
-/// What an entry of a map pack is (SPEC 8.1).
+/// What an entry of a map or print pack is (SPEC 8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum EntryKind {
@@ -37,6 +37,8 @@ pub enum EntryKind {
     Disk = 3,
     /// The body of a snapshot.
     Snapshot = 4,
+    /// A print; its id is the segment's.
+    Print = 5,
 }
 
 impl EntryKind {
@@ -47,7 +49,26 @@ impl EntryKind {
             2 => Ok(Self::Node),
             3 => Ok(Self::Disk),
             4 => Ok(Self::Snapshot),
+            5 => Ok(Self::Print),
             _ => Err(FormatError::Invalid { what: "kind of an entry" }),
+        }
+    }
+
+    /// The kind with this number, which must belong into packs of kind `pack`.
+    pub fn parse_in(pack: Kind, number: u8) -> Result<Self, FormatError> {
+        let kind = Self::parse(number)?;
+        match kind.pack() == pack {
+            true => Ok(kind),
+            false => Err(FormatError::Invalid { what: "kind of an entry" }),
+        }
+    }
+
+    /// The kind of pack that it belongs into.
+    #[must_use]
+    pub const fn pack(self) -> Kind {
+        match self {
+            Self::Print => Kind::PrintPack,
+            Self::Map | Self::Node | Self::Disk | Self::Snapshot => Kind::MapPack,
         }
     }
 }
@@ -61,7 +82,7 @@ pub struct ChunkEntry {
     pub place: Place,
 }
 
-/// An entry of a map pack.
+/// An entry of a map or print pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogEntry {
     /// Its id: of a segment, node, disk or snapshot.
@@ -77,7 +98,7 @@ pub struct CatalogEntry {
 pub enum Entries {
     /// Of a data pack.
     Chunks(Vec<ChunkEntry>),
-    /// Of a map pack.
+    /// Of a map or print pack.
     Catalog(Vec<CatalogEntry>),
 }
 
@@ -143,7 +164,7 @@ pub struct PackBuilder {
 }
 
 impl PackBuilder {
-    /// An empty data or map pack; `seed` is 32 fresh random bytes.
+    /// An empty pack; `seed` is 32 fresh random bytes.
     #[must_use]
     pub fn new(keys: &Keys, kind: Kind, seed: &Secret) -> Self {
         Self::in_buffer(keys, kind, seed, Vec::new())
@@ -182,7 +203,7 @@ impl PackBuilder {
     pub fn append_catalog(&mut self, frame: &StoredFrame, list: &[([u8; 32], EntryKind, u32)]) {
         let number = self.append(frame);
         let Entries::Catalog(entries) = &mut self.contents.entries else {
-            panic!("catalog entries go into map packs");
+            panic!("catalog entries go into map and print packs");
         };
         let mut offset = 0;
         for &(id, kind, len) in list {
@@ -359,14 +380,14 @@ fn encode_contents(contents: &Contents) -> Vec<u8> {
     w.finish()
 }
 
-fn parse_contents(kind: Kind, text: &[u8]) -> Result<Contents, FormatError> {
+fn parse_contents(pack: Kind, text: &[u8]) -> Result<Contents, FormatError> {
     let mut r = Reader::new("pack contents", text);
     let frame_count = r.length("frames of a pack", PACK_FRAMES_MAX)?;
     let entry_count = r.length("entries of a pack", PACK_ENTRIES_MAX)?;
     r.zeros(8)?;
     let frames: Vec<_> =
         (0..frame_count).map(|_| FrameInfo::read(&mut r)).collect::<Result<_, _>>()?;
-    let entries = match kind {
+    let entries = match pack {
         Kind::DataPack => {
             let chunk = |_| {
                 let id = ChunkId::from_bytes(r.array()?);
@@ -376,7 +397,7 @@ fn parse_contents(kind: Kind, text: &[u8]) -> Result<Contents, FormatError> {
         }
         _ => {
             let entry = |_| {
-                let (id, kind) = (r.array()?, EntryKind::parse(r.u8()?)?);
+                let (id, kind) = (r.array()?, EntryKind::parse_in(pack, r.u8()?)?);
                 r.zeros(1)?;
                 let place = read_place(&mut r, &frames)?;
                 r.zeros(2)?;

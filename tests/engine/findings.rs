@@ -60,7 +60,7 @@ fn is_damaged(finding: &Finding, name: ObjectName) -> bool {
 fn a_sound_repository_has_no_findings() {
     let report = two_snapshots().report();
     assert_eq!(report.findings, []);
-    assert_eq!((report.checked.snapshots, report.checked.packs), (2, 4));
+    assert_eq!((report.checked.snapshots, report.checked.packs), (2, 6));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn every_part_of_a_subset_together_reads_every_pack() {
         assert!(!report.has_damage());
         report.checked.packs
     };
-    let all = repo.packs().len() as u64;
+    let all = (repo.packs().len() + repo.print_packs().len()) as u64;
     assert_eq!((1..=5).map(|part| read(Subset::Part { part, parts: 5 })).sum::<u64>(), all);
     assert_eq!(read(Subset::All), all);
     assert_eq!(read(Subset::Percent(50.0)), all / 2);

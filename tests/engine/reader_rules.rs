@@ -39,7 +39,8 @@ fn doubled(sample: Sample) -> Doubled {
     let (recording, machine) = blind.open_recording();
     let second = back_up(&machine, &mut sample.source()).expect("a backup").id;
     for call in recording.calls() {
-        if let Call::Create(name @ (ObjectName::Pack(_) | ObjectName::Index(_)), bytes) = call {
+        use ObjectName::{Index, Pack, Prints};
+        if let Call::Create(name @ (Pack(_) | Index(_) | Prints(_)), bytes) = call {
             repo.storage().objects().insert(name, bytes.to_vec());
         }
     }

@@ -179,21 +179,23 @@ class Writer:
         self.put(f"packs/{name.hex()[:2]}/{name.hex()}", bytes(out))
         return name + struct.pack("<IIBBHI", len(out), len(stored), kind, 0, 0, 0), table, places
 
-    def index(self, owner: bytes, kind: int, entries: list[Entry]) -> None:
+    def index(self, owner: bytes, kind: int, entries: list[Entry],
+              hooks: list[tuple[bytes, int]] | None = None) -> None:
         """Stores entries in a pack, and an index object (11) that names it."""
-        pack, table, places = self.pack(f.DATA_PACK if kind == f.CHUNK_INDEX else f.MAP_PACK, entries)
+        pack, table, places = self.pack(f.INDEXED[kind], entries)
         rows = []
         for (what, name, _), (frame, offset, size) in zip(entries, places, strict=True):
             where = u24le(offset) + u24le(size)
             if kind == f.CHUNK_INDEX:
                 rows.append((name, what, name + struct.pack("<IH", 0, frame) + where))
             elif what != 4:
-                rows.append((name, what, name + bytes([what, 0]) + struct.pack("<HI", frame, 0) + where
-                             + struct.pack("<IHHH", 0xFFFFFFFF, 0, 0, 0)))
-        text = struct.pack("<III20s", 1, len(table) // 8, len(rows), b"") + pack + table
-        text += b"".join(row for *_, row in sorted(rows))
+                rows.append((name, what, name + bytes([what, 0]) + struct.pack("<HI", frame, 0) + where))
+        hooks = sorted(hooks or [])
+        text = struct.pack("<IIII16s", 1, len(table) // 8, len(rows), len(hooks), b"") + pack + table
+        text += b"".join(row for *_, row in sorted(rows)) + b"".join(struct.pack("<12sI", *hook) for hook in hooks)
         data = self.framed(kind, text.ljust(pad(len(text)), b"\0"))
-        self.put(f"index/{owner.hex()}-{blake3(data).hexdigest()[:40]}", data)
+        folder = "prints" if kind == f.PRINT_INDEX else "index"
+        self.put(f"{folder}/{owner.hex()}-{blake3(data).hexdigest()[:40]}", data)
 
     def snapshot(self, disks: list[tuple[int, str, int, dict[int, bytes]]], when: int = 1) -> str:
         """Stores disks (role, name, size, segments by number); returns the snapshot's id."""

@@ -203,6 +203,38 @@ class OwnRepository(Temporary):
             name = writer.snapshot([(0, "d", 5000, {0: kind.encode()})])
             self.assertRaisesRegex(Damaged, "is wrong", x.restore, self.open(), name, self.out)
 
+    def test_prints_are_verified_and_never_needed(self) -> None:
+        """Print packs and print index objects (7.4, 11): whatever becomes of them, a restore is the same."""
+        writer = Writer(self.root)
+        name = writer.snapshot([(0, "d", 5000, {0: b"same"})])
+        segment = keyed(writer.keys.of("segment"), b"same".ljust(f.SEGMENT, b"\0"))
+        false = full_print({0: b"v"}, {0: b"\x20" * 12})
+        before = set(self.root.rglob("*"))
+        writer.index(bytes.fromhex(name), f.PRINT_INDEX,
+                     [(f.PRINT, segment, false), (f.PRINT, bytes(32), b"no print")], [(b"\x20" * 12, 1)])
+        pack, index = sorted(p for p in set(self.root.rglob("*")) - before if p.is_file())
+        self.assertEqual((pack.parts[-3], index.parts[-2]), ("packs", "prints"))
+        found = self.open().pack_entries(bytes.fromhex(pack.name))
+        self.assertEqual([(what, key) for what, key, _ in found], [(f.PRINT, segment), (f.PRINT, bytes(32))])
+
+        def restored(errors: int) -> None:
+            self.assertEqual(len(x.check(x.Directory(self.root))[1]), errors)
+            repository = self.open()
+            x.restore(repository, name, self.out)
+            self.assertEqual((self.out / "0-disk-d").read_bytes(), b"same".ljust(5000, b"\0"))
+            self.assertNotIn(f.PRINT, {what for what, _ in repository.index})
+
+        restored(0)
+        for path in (pack, index):
+            data = path.read_bytes()
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+            restored(1)
+            path.unlink()
+            restored(0)
+        wrong = next(self.root.glob("index/*"))
+        writer.put(f"prints/{wrong.name}", wrong.read_bytes())
+        restored(1)  # it is no print index
+
     def test_the_end_of_a_disk(self) -> None:
         """Bytes behind it are cut off; segments behind it are rejected (7.2)."""
         writer = Writer(self.root)
@@ -237,6 +269,14 @@ class OwnRepository(Temporary):
         self.assertEqual(out.read_bytes(), wanted + pair("Ref:4", 0, b"") + bytes(1024 + 5))
         bare = writer.snapshot(disks[1:])
         self.assertEqual(run(bare), 1)
+
+
+def full_print(units: dict[int, bytes], blocks: dict[int, bytes]) -> bytes:
+    """With unit values made of one byte each."""
+    def row(i: int) -> bytes:
+        return units[i] * 32 + sum(1 << b % 16 for b in blocks if b // 16 == i).to_bytes(2, "little")
+    head = bytes(40) + sum(1 << i for i in units).to_bytes(8, "little")
+    return head + b"".join(map(row, sorted(units))) + b"".join(blocks[b] for b in sorted(blocks))
 
 
 def header(name: str, size: int, mtime: bytes = b"0" * 11, rest: bytes = b"") -> bytes:
@@ -493,13 +533,16 @@ class Units(unittest.TestCase):
         self.assertRaises(Damaged, f.parse_frames, b"", table((25, 1, 0))[:-1] + b"\1", 2_000_000)
 
     def test_packs_of_an_index(self) -> None:
-        """Its kind fits, and print fields are ignored (11)."""
+        """Its kind fits, and so do the kinds of the records (11)."""
         frame, name = u24le(124) + u24le(100) + bytes(2), b"i" * 32
-        for kind, pack_kind, good in ((6, 4, True), (6, 3, False), (6, 5, False), (7, 3, True), (7, 4, False)):
+        for kind, pack_kind, entry, good in (
+                (6, 4, 1, True), (6, 4, 3, True), (6, 4, 4, False), (6, 4, 5, False), (6, 3, 1, False),
+                (6, 5, 1, False), (7, 3, 0, True), (7, 4, 0, False), (8, 5, 5, True), (8, 5, 1, False),
+                (8, 4, 5, False)):
             data = struct.pack("<III20s", 1, 1, 1, b"") + struct.pack("<32sIIBBHI", b"", 1000, 1, pack_kind, 0, 0, 0)
             place = u24le(0) + u24le(100)
             data += frame + (name[:16] + struct.pack("<IH", 0, 0) + place if kind == 7 else
-                             name + struct.pack("<BBHI", 1, 0, 0, 0) + place + struct.pack("<IHHH", 7, 8, 9, 0))
+                             name + struct.pack("<BBHI", entry, 0, 0, 0) + place)
             data = data.ljust(pad(len(data)), b"\0")
             bad = [data + b"\0", data[:-1] + b"\1"]  # padding too long; padding not zero
             if good:
@@ -509,6 +552,72 @@ class Units(unittest.TestCase):
             for text in bad:
                 with self.assertRaises(Damaged):
                     list(f.parse_index(kind, text))
+
+    def test_print_index(self) -> None:
+        """Each id once; hooks are sorted and lead to records (11)."""
+        def text(records: list[bytes], hooks: list[tuple[bytes, int]], kind: int = 5) -> bytes:
+            data = struct.pack("<IIII16s", 1, 1, len(records), len(hooks), b"")
+            data += struct.pack("<32sIIBBHI", b"", 1000, 1, kind, 0, 0, 0) + u24le(124) + u24le(100) + bytes(2)
+            row = struct.pack("<BBHI", 5, 0, 0, 0) + u24le(0) + u24le(100)
+            data += b"".join(name * 32 + row for name in records)
+            data += b"".join(struct.pack("<12sI", first * 12, number) for first, number in hooks)
+            return data.ljust(pad(len(data)), b"\0")
+
+        good = text([b"a", b"b"], [(b" ", 1), (b"@", 0), (b"@", 1)])
+        self.assertEqual([(what, name[:1]) for what, name, _ in f.parse_index(8, good)], [(5, b"a"), (5, b"b")])
+        for data in (text([b"a", b"a"], []), text([b"b", b"a"], []), text([b"a"], [(b" ", 1)]),
+                     text([b"a", b"b"], [(b"@", 0), (b" ", 0)]), text([b"a", b"b"], [(b" ", 1), (b" ", 0)]),
+                     text([], [(b" ", 0)]), good[:12] + b"\xff\xff\xff\xff" + good[16:]):
+            with self.assertRaises(Damaged):
+                list(f.parse_index(8, data))
+        for kind, pack_kind in ((6, 4), (7, 3)):
+            self.assertEqual(list(f.parse_index(kind, text([], [], pack_kind))), [])
+            with self.assertRaises(Damaged):
+                list(f.parse_index(kind, text([], [(b" ", 0)], pack_kind)))
+        fuzz(good, lambda data: list(f.parse_index(8, data)))
+
+    def test_print(self) -> None:
+        key = b"k" * 32
+        zeros = f.zero_print(key)
+        self.assertEqual(f.segment_id(key, zeros[0]), keyed(key, bytes(f.SEGMENT)))
+        full = full_print({0: b"t", 1: b"u", 9: b"v", 63: b"z"}, {0: b"a" * 12, 17: b"b" * 12, 1023: b"c" * 12})
+        self.assertEqual((full[40:48], len(full)), (b"\3\2\0\0\0\0\0\x80", 48 + 4 * 34 + 3 * 12))
+        stored = f.parse_print(full)
+        self.assertEqual((stored.depth, stored.base), (0, None))
+        whole = f.over(stored, zeros)
+        given = {0: b"t" * 32, 1: b"u" * 32, 9: b"v" * 32, 63: b"z" * 32}
+        self.assertEqual(whole[0], [given.get(i, value) for i, value in enumerate(zeros[0])])
+        given = {0: b"a" * 12, 17: b"b" * 12, 1023: b"c" * 12}
+        self.assertEqual(whole[1], [given.get(i, bytes(12)) for i in range(1024)])
+        delta = b"\2" + bytes(7) + b"s" * 32 + struct.pack("<Q", 1 << 1 | 1 << 63)
+        delta += b"w" * 32 + b"\2\x80" + b"x" * 32 + b"\0\0" + bytes(12) + b"d" * 12
+        stored = f.parse_print(delta)
+        self.assertEqual((stored.depth, stored.base), (2, b"s" * 32))
+        units, blocks = f.over(stored, whole)
+        self.assertEqual((units[0], units[1], units[63]), (b"t" * 32, b"w" * 32, b"x" * 32))
+        self.assertEqual(units[2:63], whole[0][2:63])
+        self.assertEqual([blocks[i] for i in (0, 17, 31, 1023)], [b"a" * 12, bytes(12), b"d" * 12, b"c" * 12])
+        for bad in (b"", full[:47], full[:-1], full + b"\0", b"\1" * 2 + full[2:], full[:39] + b"\1" + full[40:],
+                    full[:40] + bytes(8), full[:40] + bytes(8) + full[48:], full[:40] + b"\1" + full[41:],
+                    b"\x21" + delta[1:], b"\0" + delta[1:], delta[:48], delta[:40] + bytes(8),
+                    delta[:40] + bytes(8) + delta[48:], delta[:-12], delta + bytes(12)):
+            self.assertRaises(Damaged, f.parse_print, bad)
+        fuzz(full, f.parse_print)
+        fuzz(delta, f.parse_print)
+
+    def test_fingerprint(self) -> None:
+        block, key = b"x".ljust(f.BLOCK, b"\0"), b"k" * 32
+        self.assertEqual(f.fingerprint(key, block), keyed(key, block)[:12])
+        self.assertEqual(f.fingerprint(key, bytes(f.BLOCK)), bytes(12))
+        self.assertEqual([first for first in range(256) if f.is_hook(bytes([first]) + b"x" * 11)], [*range(0, 256, 32)])
+        self.assertFalse(f.is_hook(bytes(12)))
+
+    def test_slow_tree_is_blake3(self) -> None:
+        key, data = blake3(b"key").digest(), blake3(b"data").digest(length=2 * f.UNIT)
+        values = f.unit_values(key, 0, data)
+        self.assertEqual(f.parents(key, values, f.ROOT), [keyed(key, data)])
+        one_by_one = [f.unit_values(key, n, data[n * f.UNIT:(n + 1) * f.UNIT]) for n in (0, 1)]
+        self.assertEqual(one_by_one, [[value] for value in values])
 
     def test_claims_of_tables_allocate_nothing(self) -> None:
         for data in (struct.pack("<IIQ", 16_384, 65_536, 0), b"\xff" * 16, b"", struct.pack("<IIQ", 1, 0, 0)):
@@ -607,6 +716,7 @@ class Vectors(unittest.TestCase):
         self.assertEqual(keys.epochs[v["epoch"]][1], v.raw("catalog_secret"))
         for kind in ("segment", "chunk", "node", "disk"):
             self.assertEqual(keys.of(kind), v.raw(f"{kind}_key"))
+        self.assertEqual(keys.fingerprint_key(), v.raw("fingerprint_key"))
         gear = keys.gear_table()
         self.assertEqual((gear, blake3(gear).digest()), (v.raw("gear_table"), v.raw("gear_table_hash")))
         self.assertEqual([str(n) for n in struct.unpack("<4Q", gear[:32])], v["gear_first"])
@@ -659,7 +769,7 @@ class Vectors(unittest.TestCase):
             self.assertEqual(f.unseal(key, prefix, number_, e.raw("sealed")), text)
             self.assertEqual(seal(key, prefix, number_, text), e.raw("sealed"))
 
-    PURE = ("pad", "map", "node", "disk", "ids", "segment")
+    PURE = ("pad", "map", "node", "disk", "ids", "segment", "fingerprint", "print")
 
     def test_every_part_of_codec_has_a_test(self) -> None:
         v = self.load("codec.json", whole=False)
@@ -688,6 +798,34 @@ class Vectors(unittest.TestCase):
         for e in v["segment"]:
             self.assertEqual(keys.of("segment"), e.raw("key"))
             self.assertEqual(keyed(e.raw("key"), e.raw("data").ljust(f.SEGMENT, b"\0")), e.raw("id"))
+            units = [bytes.fromhex(value) for value in e["units"]]
+            self.assertEqual(f.segment_id(e.raw("key"), units), e.raw("id"))
+            self.assertEqual(f.unit_values(e.raw("key"), 0, e.raw("data").ljust(f.SEGMENT, b"\0")), units)
+        for e in v["fingerprint"]:
+            self.assertEqual(keys.fingerprint_key(), e.raw("key"))
+            found = f.fingerprint(e.raw("key"), e.raw("data").ljust(f.BLOCK, b"\0"))
+            self.assertEqual((found, f.is_hook(found)), (e.raw("fingerprint"), e["hook"]))
+        known: dict[bytes | None, tuple[list[bytes], list[bytes]]] = {None: f.zero_print(keys.of("segment"))}
+        for e in v["print"]:
+            self.prints(e, keys, known)
+        self.assertEqual([e["depth"] for e in v["print"]], [0, 1])
+
+    def prints(self, e: Vector, keys: f.Keys, known: dict[bytes | None, tuple[list[bytes], list[bytes]]]) -> None:
+        """A print against its segment, over those that are known already."""
+        segment = bytearray(f.SEGMENT)
+        for at, text in e["written"]:
+            segment[at:at + len(text)] = text.encode()
+        stored = f.parse_print(e.raw("bytes"))
+        self.assertEqual((stored.depth, stored.base and stored.base.hex()), (e["depth"], e["base"]))
+        units, blocks = known[e.raw("id")] = f.over(stored, known[stored.base])
+        self.assertEqual([value.hex() for value in units], e["units"])
+        self.assertEqual([[n, value.hex()] for n, value in enumerate(blocks) if not f.is_zero(value)], e["blocks"])
+        of_all = [f.fingerprint(keys.fingerprint_key(), bytes(segment[at:at + f.BLOCK]))
+                  for at in range(0, f.SEGMENT, f.BLOCK)]
+        self.assertEqual(blocks, of_all)
+        self.assertEqual(keys.of("segment"), e.raw("key"))
+        self.assertEqual(f.unit_values(e.raw("key"), 0, bytes(segment)), units)
+        self.assertEqual({f.segment_id(e.raw("key"), units), keyed(e.raw("key"), bytes(segment))}, {e.raw("id")})
 
     def repository(self, vectors: list[Vector]) -> x.Repository:
         """One with these objects in it, opened without a key slot."""
@@ -730,7 +868,8 @@ class Vectors(unittest.TestCase):
         self.assertEqual(repository.newest_state()[0], 7)
 
     def test_packs_and_index(self) -> None:
-        v, others = self.load("codec.json", "pack", "index"), self.load("codec.json", "clear", "objects", whole=False)
+        v = self.load("codec.json", "pack", "index")
+        others = self.load("codec.json", "clear", "objects", "print", whole=False)
         repository = self.repository([others["clear"][0], *v["pack"], *v["index"]])
         self.assertEqual(x.check(repository.storage), (1 + len(v["pack"]) + len(v["index"]), []))
         listed: list[tuple[int, bytes, f.Place]] = []
@@ -761,19 +900,28 @@ class Vectors(unittest.TestCase):
                              e["entries"])
             for what, i, at in entries:
                 plain = repository.frame(at.frame, e["kind"])[at.offset:at.offset + at.length]
-                if what == 4:
+                if what == f.PRINT:
+                    wanted = {p["id"]: p["bytes"] for p in others["print"]}
+                    self.assertEqual(plain.hex(), wanted[i.hex()])
+                elif what == f.BODY:
                     self.assertEqual((i[16:], plain), (bytes(16), others["objects"][0].raw("cbor")))
                 else:
                     hashed = keyed(repository.keys.of(("chunk", "segment", "node", "disk")[what]), plain)
                     self.assertTrue(what == f.MAP or hashed.startswith(i))
-            listed += [entry for entry in entries if entry[0] < 4]
+            listed += [entry for entry in entries if entry[0] != f.BODY]
         for e in v["index"]:
             data = e.raw("object")
             self.assertEqual(e["kind"], data[6])
             self.assertEqual(repository._open_object(data, {e["kind"]}), (e["kind"], e.raw("text")))
             self.assertEqual(data[32:64], e.raw("salt"))
-        index = repository._read_index({e["name"].removeprefix("index/") for e in v["index"]})
-        self.assertEqual(sorted((what, i, at) for (what, i), places in index.items() for at in places), sorted(listed))
+        names = [e["name"] for e in v["index"]]
+        self.assertEqual([name.split("/")[0] for name in names], ["index", "index", "prints"])
+        index = repository._read_index({name.removeprefix("index/") for name in names[:2]})
+        prints = list(f.parse_index(f.PRINT_INDEX, v["index"][2].raw("text")))
+        found = [(what, i, at) for (what, i), places in index.items() for at in places] + prints
+        self.assertEqual(sorted(found), sorted(listed))
+        hooks = f.parse_hooks(v["index"][2].raw("text")[32 + 48 + 8 * len(v["pack"][2]["frames"]) + 46 * 2:][:48], 2)
+        self.assertEqual(hooks, [(b"\x20" * 12, 1), (b"\x40" * 12, 0), (b"\x40" * 12, 1)])
 
 
 class Golden(Temporary):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,15 +22,15 @@ from pyhpke import AEADId, CipherSuite, KDFId, KEMId
 from pyhpke.exceptions import PyHPKEError
 
 MIB = 1 << 20
-SEGMENT, UNIT, CHUNK, FRAME, FANOUT = 4 * MIB, 64 << 10, MIB, MIB, 256
+SEGMENT, UNIT, BLOCK, CHUNK, FRAME, FANOUT = 4 * MIB, 64 << 10, 4096, MIB, MIB, 256
 # SPEC 13
 MAX_DISK, MAX_STREAM, MAX_PACK, MAX_INDEX, MAX_CBOR = 1 << 54, 64 * MIB, 256 * MIB, 256 * MIB, 64 * MIB
 MAX_CONTENTS, MAX_CONFIG, MAX_SLOTS, MAX_FRAMES, MAX_ENTRIES = 8 * MIB, 64 << 10, 256, 16_384, 65_536
-MAX_INDEX_PACKS, MAX_RECORDS, MAX_TEXT = 65_536, 4_194_304, 4096
+MAX_INDEX_PACKS, MAX_RECORDS, MAX_HOOKS, MAX_TEXT, MAX_DEPTH = 65_536, 4_194_304, 4_194_304, 4096, 32
 
-CONFIG, SLOT, DATA_PACK, MAP_PACK, PRINT_PACK, SEGMENT_INDEX, CHUNK_INDEX, HOOK_INDEX = range(1, 9)
+CONFIG, SLOT, DATA_PACK, MAP_PACK, PRINT_PACK, SEGMENT_INDEX, CHUNK_INDEX, PRINT_INDEX = range(1, 9)
 SNAPSHOT, SESSION, STATE, TOMBSTONE, MARKER = range(9, 14)
-MAP, NODE, DISK = 1, 2, 3
+MAP, NODE, DISK, BODY, PRINT = range(1, 6)
 RAW, ZSTD, PADDING = range(3)
 ROLES = ("disk", "memory", "record", "layout", "file")
 SUITES = {CONFIG: 0, SLOT: 0, TOMBSTONE: 0, MARKER: 0, DATA_PACK: 2}  # all other kinds: 1
@@ -221,6 +221,9 @@ class Keys:
         """Segment, chunk, node or disk key."""
         return derive(f"xenith v1 {kind} id", self.identity + self.repository)
 
+    def fingerprint_key(self) -> bytes:
+        return derive("xenith v1 fingerprint", self.identity + self.repository)
+
     def gear_table(self) -> bytes:
         return derive("xenith v1 gear table", self.identity + self.repository, 2048)
 
@@ -371,6 +374,9 @@ def place(frames: list[Frame], frame: int, offset: bytes, length: bytes) -> Plac
     return Place(frames[frame], u24(offset), u24(length))
 
 
+ENTRIES = {MAP_PACK: (MAP, NODE, DISK, BODY), PRINT_PACK: (PRINT,)}
+
+
 def parse_contents(pack: bytes, kind: int, data: bytes, end: int) -> list[tuple[int, bytes, Place]]:
     """Kind (0: chunk), id and place of every entry of a pack (8.1)."""
     need(len(data) >= 16, "bad contents")
@@ -385,38 +391,162 @@ def parse_contents(pack: bytes, kind: int, data: bytes, end: int) -> list[tuple[
         if kind == DATA_PACK:
             entries.append((0, fields[0], place(frames, *fields[1:])))
         else:
-            need(1 <= fields[1] <= 4 and fields[2] == 0 and fields[6] == 0, "bad entry")
+            need(fields[1] in ENTRIES[kind] and fields[2] == 0 and fields[6] == 0, "bad entry")
             entries.append((fields[1], fields[0], place(frames, *fields[3:6])))
     places = [(where.frame.number, where.offset) for _, _, where in entries]
     need(places == sorted(places), "entries are not in the order of their places")
     return entries
 
 
+INDEXED = {SEGMENT_INDEX: MAP_PACK, CHUNK_INDEX: DATA_PACK, PRINT_INDEX: PRINT_PACK}
+
+
 def parse_index(kind: int, data: bytes) -> Iterator[tuple[int, bytes, Place]]:
     """Kind (0: chunk), id and place of every record of an index object (11)."""
     need(len(data) >= 32, "bad index")
-    p, f, r, zero = struct.unpack_from("<III20s", data)
+    p, f, r, h, zero = struct.unpack_from("<IIII16s", data)
     need(p <= MAX_INDEX_PACKS and r <= MAX_RECORDS and is_zero(zero), "bad index")
-    form = "<16sIH3s3s" if kind == CHUNK_INDEX else "<32sBBHI3s3sIHHH"
-    width = struct.calcsize(form)
-    length = 32 + 48 * p + 8 * f + width * r
+    need(h <= (MAX_HOOKS if kind == PRINT_INDEX else 0), "bad index")
+    form = "<16sIH3s3s" if kind == CHUNK_INDEX else "<32sBBHI3s3s"
+    hooks = 32 + 48 * p + 8 * f + struct.calcsize(form) * r
+    length = hooks + 16 * h
     need(len(data) == pad(length) and is_zero(data[length:]), "bad index")
     packs, at = [], 32 + 48 * p
     for pack, size, count, pack_kind, zero1, writer, zero4 in struct.iter_unpack("<32sIIBBHI", data[32:at]):
         need(count <= MAX_FRAMES and size <= MAX_PACK and not (zero1 or writer or zero4), "bad pack in index")
-        need(pack_kind == (DATA_PACK if kind == CHUNK_INDEX else MAP_PACK), "bad pack in index")
+        need(pack_kind == INDEXED[kind], "bad pack in index")
         need(at + 8 * count <= 32 + 48 * p + 8 * f, "bad index")
         packs.append(parse_frames(pack, data[at:at + 8 * count], size - 64))
         at += 8 * count
     need(at == 32 + 48 * p + 8 * f, "bad index")
+    parse_hooks(data[hooks:length], r)
     previous: tuple[bytes, int] = (b"", 0)
-    for fields in struct.iter_unpack(form, data[at:length]):
+    for fields in struct.iter_unpack(form, data[at:hooks]):
         if kind == CHUNK_INDEX:
             what, name, pack_number, frame, offset, size = 0, *fields
         else:
-            name, what, zero, frame, pack_number, offset, size, *_, zero2 = fields  # prints are ignored
-            need(what in (MAP, NODE, DISK) and zero == 0 and zero2 == 0, "bad record")
+            name, what, zero, frame, pack_number, offset, size = fields
+            need(what in ENTRIES[INDEXED[kind]] and what != BODY and zero == 0, "bad record")
+            need(kind != PRINT_INDEX or previous[0] != name, "two prints of one segment")
         need(previous <= (name, what) and pack_number < p, "bad record")
         previous = name, what
         yield what, name, place(packs[pack_number], frame, offset, size)
 
+
+def parse_hooks(data: bytes, records: int) -> list[tuple[bytes, int]]:
+    """Fingerprint and number of a record, of each hook (11)."""
+    hooks = list(struct.iter_unpack("<12sI", data))
+    need(hooks == sorted(hooks) and all(number < records for _, number in hooks), "bad hooks")
+    return hooks
+
+
+# ---------------------------------------------------------------- prints (7.4): no restore needs what is below
+
+class Print(NamedTuple):
+    """A print as it is stored."""
+    depth: int
+    base: bytes | None
+    units: dict[int, bytes]
+    blocks: dict[int, bytes]
+
+
+def parse_print(data: bytes) -> Print:
+    need(len(data) >= 48, "print is too short")
+    depth, zero, base, mask = struct.unpack_from("<B7s32sQ", data)
+    units = [i for i in range(64) if mask >> i & 1]
+    need(depth <= MAX_DEPTH and is_zero(zero) and units, "bad print")
+    need(depth or is_zero(base), "a full print has no base")
+    at = 48 + 34 * len(units)
+    need(len(data) >= at, "print is too short")
+    values, blocks = {}, []
+    for i, (value, given) in zip(units, struct.iter_unpack("<32sH", data[48:at]), strict=True):
+        values[i] = value
+        blocks += [16 * i + j for j in range(16) if given >> j & 1]
+    need(len(data) == at + 12 * len(blocks), "bad print")
+    return Print(depth, base if depth else None, values,
+                 {block: data[at + 12 * n:at + 12 * n + 12] for n, block in enumerate(blocks)})
+
+
+def zero_print(key: bytes) -> tuple[list[bytes], list[bytes]]:
+    """All 64 unit values and 1,024 fingerprints of 4 MiB of zeros; the key is the segment key."""
+    return unit_values(key, 0, bytes(SEGMENT)), [bytes(12)] * 1024
+
+
+def over(stored: Print, below: tuple[list[bytes], list[bytes]]) -> tuple[list[bytes], list[bytes]]:
+    """All unit values and fingerprints, given those of the base, or of zeros for a full print."""
+    units, blocks = below
+    return ([stored.units.get(i, value) for i, value in enumerate(units)],
+            [stored.blocks.get(i, value) for i, value in enumerate(blocks)])
+
+
+def fingerprint(key: bytes, block: bytes) -> bytes:
+    found = keyed(key, block)[:12]
+    if is_zero(block):
+        return bytes(12)
+    return b"\xff" * 12 if is_zero(found) else found
+
+
+def is_hook(found: bytes) -> bool:
+    return found[0] % 32 == 0 and not is_zero(found)
+
+
+# BLAKE3, many equal steps at a time: the library has no way to its inner nodes. Each word of the state is one integer
+# that has 64 bits for each step.
+
+CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED_HASH = 1, 2, 4, 8, 16
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A)
+ORDER = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+LINES = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+         (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
+
+
+def compress(before: list[bytes], blocks: list[bytes], counters: Iterable[int], flags: int) -> list[bytes]:
+    """The chaining values behind 64 bytes each. Counters are below 2^32."""
+    ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * len(blocks), "little")
+    mask = 0xFFFFFFFF * ones
+
+    def words(values: list[bytes], count: int) -> list[int]:
+        columns = (b"".join(v[i:i + 4] + bytes(4) for v in values) for i in range(0, 4 * count, 4))
+        return [int.from_bytes(column, "little") for column in columns]
+
+    def turned(word: int, turns: int) -> int:
+        return (word >> turns | word << 32 - turns) & mask
+
+    low = int.from_bytes(b"".join(counter.to_bytes(8, "little") for counter in counters), "little")
+    m, v = words(blocks, 16), [*words(before, 8), *(ones * word for word in IV), low, 0, ones * 64, ones * flags]
+    for _ in range(7):
+        for line, (a, b, c, d) in enumerate(LINES):
+            for half, first, second in ((0, 16, 12), (1, 8, 7)):
+                v[a] = v[a] + v[b] + m[2 * line + half] & mask
+                v[d] = turned(v[d] ^ v[a], first)
+                v[c] = v[c] + v[d] & mask
+                v[b] = turned(v[b] ^ v[c], second)
+        m = [m[i] for i in ORDER]
+    found = [(v[i] ^ v[i + 8]).to_bytes(8 * len(blocks), "little") for i in range(8)]
+    return [b"".join(word[at:at + 4] for word in found) for at in range(0, 8 * len(blocks), 8)]
+
+
+def parents(key: bytes, values: list[bytes], last: int = 0) -> list[bytes]:
+    """The nodes above pairs; `last` are further flags."""
+    pairs = [values[i] + values[i + 1] for i in range(0, len(values), 2)]
+    return compress([key] * len(pairs), pairs, [0] * len(pairs), KEYED_HASH | PARENT | last)
+
+
+def unit_values(key: bytes, first: int, units: bytes) -> list[bytes]:
+    """Of whole units, the first of which has this number in its segment."""
+    places = range(0, len(units), 1024)
+    values = [key] * len(places)
+    for i in range(16):
+        flags = KEYED_HASH | (CHUNK_START if i == 0 else 0) | (CHUNK_END if i == 15 else 0)
+        blocks = [units[at + 64 * i:at + 64 * i + 64] for at in places]
+        values = compress(values, blocks, range(64 * first, 64 * first + len(places)), flags)
+    for _ in range(6):
+        values = parents(key, values)
+    return values
+
+
+def segment_id(key: bytes, units: list[bytes]) -> bytes:
+    """The id of the segment with these unit values."""
+    for _ in range(5):
+        units = parents(key, units)
+    return parents(key, units, ROOT)[0]

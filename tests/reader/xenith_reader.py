@@ -22,10 +22,10 @@ from blake3 import blake3
 from xenith_format import (
     CHUNK_INDEX, CONFIG, CONFIG_SHAPE, DATA_PACK, DISK, Damaged, FANOUT, FRAME, Frame, Header, Keys,
     MAP, MAP_PACK, MARKER, MAX_CBOR, MAX_CONFIG, MAX_CONTENTS, MAX_INDEX, MAX_PACK, MAX_SLOTS, MAX_STREAM,
-    Missing, NODE, Place, ROLES, SEGMENT, SEGMENT_INDEX, SESSION, SLOT, SNAPSHOT, SNAPSHOT_SHAPE,
-    STATE, STATE_SHAPE, Shape, TOMBSTONE, UNIT, ZSTD, committed, decode_cbor, is_zero, keyed, need, open_slot,
-    pad, parse_contents, parse_disk, parse_header, parse_index, parse_map, parse_node, strip_hash, u24, unseal,
-    unzstd)
+    Missing, NODE, PRINT_INDEX, PRINT_PACK, Place, ROLES, SEGMENT, SEGMENT_INDEX, SESSION, SLOT, SNAPSHOT,
+    SNAPSHOT_SHAPE, STATE, STATE_SHAPE, Shape, TOMBSTONE, UNIT, ZSTD, committed, decode_cbor, is_zero, keyed, need,
+    open_slot, pad, parse_contents, parse_disk, parse_header, parse_index, parse_map, parse_node, strip_hash, u24,
+    unseal, unzstd)
 from xva_layout import restore_xva
 
 # ---------------------------------------------------------------- storage (3, 12)
@@ -68,8 +68,9 @@ class Directory:
 KNOWN_NAMES = [(re.compile(pattern), kinds, limit) for pattern, kinds, limit in (
     (r"roots/[123]/config/(0|[1-9]\d*)", {CONFIG}, MAX_CONFIG + 100),
     (r"roots/[123]/keys/([0-9a-f]{32})", {SLOT}, 2 * 65_536 + 144),
-    (r"packs/(?P<ab>[0-9a-f]{2})/(?P<hash>(?P=ab)[0-9a-f]{62})", {DATA_PACK, MAP_PACK}, MAX_PACK),
+    (r"packs/(?P<ab>[0-9a-f]{2})/(?P<hash>(?P=ab)[0-9a-f]{62})", {DATA_PACK, MAP_PACK, PRINT_PACK}, MAX_PACK),
     (r"index/[0-9a-f]{32}-(?P<hash>[0-9a-f]{40})", {SEGMENT_INDEX, CHUNK_INDEX}, MAX_INDEX),
+    (r"prints/[0-9a-f]{32}-(?P<hash>[0-9a-f]{40})", {PRINT_INDEX}, MAX_INDEX),
     (r"snapshots/([0-9a-f]{32})", {SNAPSHOT, TOMBSTONE}, MAX_CBOR),
     (r"snapshots/([0-9a-f]{32})\.void", {MARKER}, 96),
     (r"sessions/([0-9a-f]{32})", {SESSION}, MAX_CBOR),
@@ -272,7 +273,7 @@ class Repository:
         name = self._pack_name(pack)
         size = self.storage.size(name)
         need(96 + 24 + 64 <= size <= MAX_PACK, f"{name}: bad length")
-        header = parse_header(self.storage.get_range(name, 0, 96), {DATA_PACK, MAP_PACK}, self.id)
+        header = parse_header(self.storage.get_range(name, 0, 96), {DATA_PACK, MAP_PACK, PRINT_PACK}, self.id)
         claim, offset, length, parity, zero, magic = struct.unpack(
             "<32sIIQQ8s", self.storage.get_range(name, size - 64, 64))
         need(magic == b"XNTHTAIL" and parity == zero == 0, f"{name}: bad trailer")

@@ -6,6 +6,7 @@ mod s04_keys;
 mod s05_sealing;
 mod s06_chunker;
 mod s07_maps;
+mod s07_prints;
 mod s08_packs;
 mod s09_cbor;
 mod s11_index;

@@ -45,6 +45,10 @@ fn s3_every_object_has_its_name() {
         ObjectName::Index(IndexName { owner: id(), hash }),
         &format!("index/{ID}-{}", &HASH[..40]),
     );
+    check_name(
+        ObjectName::Prints(IndexName { owner: id(), hash }),
+        &format!("prints/{ID}-{}", &HASH[..40]),
+    );
     check_name(ObjectName::Snapshot(id()), &format!("snapshots/{ID}"));
     check_name(ObjectName::Marker(id()), &format!("snapshots/{ID}.void"));
     check_name(ObjectName::Session(id()), &format!("sessions/{ID}"));
@@ -79,6 +83,8 @@ fn s3_everything_else_is_ignored() {
     check_no_object(&format!("index/{ID}"));
     check_no_object(&format!("index/{ID}-{}", &HASH[..39]));
     check_no_object(&format!("index/{ID}-{HASH}"));
+    check_no_object(&format!("prints/{ID}"));
+    check_no_object(&format!("prints/{ID}-{HASH}"));
 }
 
 fn any_name() -> impl Strategy<Value = ObjectName> {
@@ -90,9 +96,9 @@ fn any_name() -> impl Strategy<Value = ObjectName> {
             ObjectName::KeySlot { copy, id }
         }),
         any::<[u8; 32]>().prop_map(|id| ObjectName::Pack(PackId::from_bytes(id))),
-        (id(), any::<[u8; 20]>()).prop_map(|(owner, hash)| {
-            let hash = IndexHash::from_bytes(hash);
-            ObjectName::Index(IndexName { owner, hash })
+        (id(), any::<[u8; 20]>(), any::<bool>()).prop_map(|(owner, hash, prints)| {
+            let name = IndexName { owner, hash: IndexHash::from_bytes(hash) };
+            if prints { ObjectName::Prints(name) } else { ObjectName::Index(name) }
         }),
         id().prop_map(ObjectName::Snapshot),
         id().prop_map(ObjectName::Marker),
@@ -112,7 +118,7 @@ proptest! {
 
     #[test]
     fn s3_any_path_gets_a_verdict_and_a_name_has_one_spelling(
-        path in "((roots|packs|index|snapshots|sessions|state|ab)/)?([1-4]/)?((config|keys)/)?[0-9a-f+.-]{0,70}|\\PC*"
+        path in "((roots|packs|index|prints|snapshots|sessions|state|ab)/)?([1-4]/)?((config|keys)/)?[0-9a-f+.-]{0,70}|\\PC*"
     ) {
         if let Some(name) = ObjectName::parse(&path) {
             prop_assert_eq!(name.to_string(), path);
@@ -216,11 +222,13 @@ fn s3_1_what_is_not_of_this_format_is_refused() {
 
 // 3.2 Sealed header
 
-const SEALED_KINDS: [Kind; 7] = [
+const SEALED_KINDS: [Kind; 9] = [
     Kind::DataPack,
     Kind::MapPack,
+    Kind::PrintPack,
     Kind::SegmentIndex,
     Kind::ChunkIndex,
+    Kind::PrintIndex,
     Kind::Snapshot,
     Kind::Session,
     Kind::State,
@@ -249,7 +257,7 @@ fn s3_2_a_sealed_header_is_96_bytes() {
     let rest =
         [&repository().as_bytes()[..], &array::<32>("salt"), &array::<32>("commitment")].concat();
     for (kind, number, suite) in
-        [(Kind::DataPack, 3, 2), (Kind::MapPack, 4, 1), (Kind::State, 11, 1)]
+        [(Kind::DataPack, 3, 2), (Kind::PrintPack, 5, 1), (Kind::State, 11, 1)]
     {
         let encoded = sealed(kind).encode();
         assert_eq!(encoded[..], [start(number, suite), rest.clone()].concat());
@@ -270,14 +278,14 @@ fn s3_2_sealed_headers_withstand_hostile_bytes() {
 }
 
 #[test]
-fn s3_2_each_kind_has_one_suite_and_reserved_kinds_have_none() {
+fn s3_2_each_kind_has_one_suite() {
     for kind in 0..=255u8 {
         for suite in 0..=255u8 {
             let mut bytes = sealed(Kind::State).encode();
             (bytes[6], bytes[7]) = (kind, suite);
             let wanted = match kind {
                 3 => suite == 2,
-                4 | 6 | 7 | 9..=11 => suite == 1,
+                4..=11 => suite == 1,
                 _ => false,
             };
             assert_eq!(SealedHeader::parse(&bytes).is_ok(), wanted, "kind {kind}, suite {suite}");

@@ -69,6 +69,7 @@ fn s4_2_ids_are_keyed_by_identity_and_repository() {
     let of =
         |context| blake3_derive(context, &[keys.identity().expose(), keys.repository().as_bytes()]);
     assert_eq!(keys.segment.expose(), &of("xenith v1 segment id"));
+    assert_eq!(keys.fingerprint.expose(), &of("xenith v1 fingerprint"));
     assert_eq!(keys.chunk.expose(), &of("xenith v1 chunk id"));
     assert_eq!(keys.node.expose(), &of("xenith v1 node id"));
     assert_eq!(keys.disk.expose(), &of("xenith v1 disk id"));
@@ -108,7 +109,15 @@ fn s4_2_object_keys_depend_on_secret_repository_kind_and_salt() {
 #[test]
 fn s4_2_a_header_leads_to_its_object_key() {
     let keys = full_keys();
-    for kind in [Kind::MapPack, Kind::SegmentIndex, Kind::ChunkIndex, Kind::Snapshot, Kind::State] {
+    for kind in [
+        Kind::MapPack,
+        Kind::PrintPack,
+        Kind::SegmentIndex,
+        Kind::ChunkIndex,
+        Kind::PrintIndex,
+        Kind::Snapshot,
+        Kind::State,
+    ] {
         let (header, key) = keys.seal_header(kind, &secret("seed"));
         assert_eq!(&header.salt, secret("seed").expose());
         assert_eq!(key, keys.catalog_key(keys.current(), kind as u8, &header.salt));
@@ -121,7 +130,7 @@ fn s4_2_a_header_leads_to_its_object_key() {
 #[test]
 fn s4_2_contents_are_keyed_by_kind_plus_128_and_the_bytes_behind_the_repository() {
     let keys = full_keys();
-    for kind in [Kind::DataPack, Kind::MapPack] {
+    for kind in [Kind::DataPack, Kind::MapPack, Kind::PrintPack] {
         let (header, key) = keys.seal_header(kind, &secret("seed"));
         let wanted = keys.catalog_key(keys.current(), kind as u8 + 128, &header.salt);
         assert_eq!(keys.contents_key(&header), Ok(wanted.clone()));

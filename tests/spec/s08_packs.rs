@@ -454,7 +454,7 @@ fn s8_1_contents_of_a_map_pack_are_laid_out_as_specified() {
 /// With the keys in hand, any text can be sealed: parsing is tested apart from authentication.
 #[test]
 fn s8_1_contents_withstand_hostile_bytes() {
-    for pack in [sample(), map_pack(&full_keys())] {
+    for pack in [sample(), map_pack(&full_keys()), print_pack()] {
         let text = contents_text(&pack);
         assert_eq!(open_text(&pack, &text), Ok(pack.contents.clone()));
         for (bit, flipped) in flips(&text) {
@@ -469,6 +469,39 @@ fn s8_1_contents_withstand_hostile_bytes() {
             assert!(open_text(&pack, &text[..len]).is_err(), "cut to {len} bytes");
         }
         assert!(open_text(&pack, &[&text[..], &[0]].concat()).is_err(), "more than padding");
+    }
+}
+
+/// A pack of one frame with one entry.
+fn print_pack() -> Pack {
+    let mut builder = PackBuilder::new(&backup_keys(), Kind::PrintPack, &secret("print seed"));
+    let frame = Compressor::new(Compression::Off).compress(noise("print", 500));
+    builder.append_catalog(&frame, &[(array("segment"), EntryKind::Print, 500)]);
+    builder.finish(Close::Padded)
+}
+
+#[test]
+fn s8_1_contents_of_a_print_pack_are_laid_out_as_specified() {
+    let pack = print_pack();
+    let text = contents_text(&pack);
+    let frames = pack.contents.frames.len();
+    let entry = [&array::<32>("segment")[..], &[5, 0, 0, 0, 0, 0, 0, 0xf4, 1, 0, 0, 0]].concat();
+    assert_eq!(text[16 + 8 * frames..][..44], entry);
+    assert_eq!(pack.bytes[6..8], [5, 1], "kind and suite");
+    for keys in [full_keys(), backup_keys()] {
+        assert_eq!(plain_frames(&keys, &pack.bytes).unwrap()[0], noise("print", 500));
+    }
+}
+
+#[test]
+fn s8_1_kinds_1_to_4_are_of_map_packs_and_kind_5_of_print_packs() {
+    for (pack, own) in [(map_pack(&full_keys()), 1..=4), (print_pack(), 5..=5)] {
+        let at = 16 + 8 * pack.contents.frames.len() + 32;
+        for kind in 0..=255u8 {
+            let mut text = contents_text(&pack);
+            text[at] = kind;
+            assert_eq!(open_text(&pack, &text).is_ok(), own.contains(&kind), "{kind}");
+        }
     }
 }
 

@@ -2,17 +2,18 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use repo_format::FormatError;
 use repo_format::frame::{Codec, FrameInfo, Place};
 use repo_format::header::Kind;
-use repo_format::id::{ChunkId, PackId};
-use repo_format::index::{ChunkRecord, IndexObject, IndexedPack, Records, SegmentRecord};
+use repo_format::id::{ChunkId, Fingerprint, PackId};
+use repo_format::index::{
+    ChunkRecord, HookRecord, IndexObject, IndexedPack, Records, SegmentRecord,
+};
 use repo_format::pack::EntryKind;
 use repo_format::padding::padded_len;
 use repo_format::seal::{open_object, seal_object};
 use repo_tests::fixed::{backup_keys, full_keys, secret};
-use repo_tests::hostile::{
-    Verdict, check_accepted, check_additions, check_any_bytes, check_every_cut, check_every_flip,
-};
+use repo_tests::hostile::{Verdict, check_codec};
 use repo_tests::memory::largest_allocation;
 
 const fn frame(plain_len: u32, codec: Codec) -> FrameInfo {
@@ -64,6 +65,28 @@ fn chunks() -> IndexObject {
     }
 }
 
+const fn print_record(number: u8, place: Place) -> SegmentRecord {
+    SegmentRecord { id: [number; 32], kind: EntryKind::Print, pack: 0, place }
+}
+
+const fn hook(number: u8, segment: u32) -> HookRecord {
+    HookRecord { fingerprint: Fingerprint::from_bytes([number; 12]), segment }
+}
+
+fn prints() -> IndexObject {
+    let frames = [frame(9000, Codec::Raw), frame(400, Codec::Zstd)];
+    let records = vec![
+        print_record(3, place(1, 0, 400)),
+        print_record(5, place(0, 3000, 6000)),
+        print_record(6, place(0, 0, 3000)),
+    ];
+    let hooks = vec![hook(0x20, 2), hook(0x40, 0), hook(0x40, 1), hook(0xe0, 0)];
+    IndexObject {
+        packs: vec![pack(1, Kind::PrintPack, &frames)],
+        records: Records::Prints(records, hooks),
+    }
+}
+
 fn verdict(kind: Kind) -> impl Fn(&[u8]) -> Verdict {
     move |text| IndexObject::parse(kind, text).ok().map(|mut index| index.encode())
 }
@@ -85,7 +108,6 @@ fn check_layout(mut index: IndexObject, kind: Kind, parts: &[&[u8]]) {
 
 #[test]
 fn s11_a_segment_index_is_laid_out_as_specified() {
-    let print = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0];
     check_layout(
         segments(),
         Kind::SegmentIndex,
@@ -101,13 +123,10 @@ fn s11_a_segment_index_is_laid_out_as_specified() {
             &line(&frame(9, Codec::Padding)),
             &[5; 32],
             &[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 44, 1, 0],
-            &print,
             &[5; 32],
             &[2, 0, 1, 0, 1, 0, 0, 0, 134, 1, 0, 10, 0, 0],
-            &print,
             &[6; 32],
             &[3, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 64, 0, 0],
-            &print,
         ],
     );
 }
@@ -135,19 +154,51 @@ fn s11_a_chunk_index_is_laid_out_as_specified() {
 }
 
 #[test]
+fn s11_a_print_index_is_laid_out_as_specified() {
+    check_layout(
+        prints(),
+        Kind::PrintIndex,
+        &[
+            &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0],
+            &[0; 16],
+            &[1; 32],
+            &[0x88, 0x13, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0],
+            &line(&frame(9000, Codec::Raw)),
+            &line(&frame(400, Codec::Zstd)),
+            &[3; 32],
+            &[5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x90, 1, 0],
+            &[5; 32],
+            &[5, 0, 0, 0, 0, 0, 0, 0, 0xb8, 0x0b, 0, 0x70, 0x17, 0],
+            &[6; 32],
+            &[5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xb8, 0x0b, 0],
+            &[0x20; 12],
+            &[2, 0, 0, 0],
+            &[0x40; 12],
+            &[0, 0, 0, 0],
+            &[0x40; 12],
+            &[1, 0, 0, 0],
+            &[0xe0; 12],
+            &[0, 0, 0, 0],
+        ],
+    );
+}
+
+#[test]
 fn s11_records_are_sorted_by_id_and_kind() {
     let reversed = |mut index: IndexObject| {
         match &mut index.records {
             Records::Segments(records) => records.reverse(),
             Records::Chunks(records) => records.reverse(),
+            Records::Prints(_, hooks) => hooks.reverse(),
         }
         index
     };
     assert_eq!(reversed(segments()).encode(), segments().encode());
+    assert_eq!(reversed(prints()).encode(), prints().encode());
     let mut text = segments().encode();
     let start = 32 + 2 * 48 + 3 * 8;
-    let (first, second) = text[start..].split_at_mut(56);
-    first.swap_with_slice(&mut second[..56]);
+    let (first, second) = text[start..].split_at_mut(46);
+    first.swap_with_slice(&mut second[..46]);
     assert!(IndexObject::parse(Kind::SegmentIndex, &text).is_err());
     let mut text = chunks().encode();
     text[32 + 48 + 2 * 8 + 2 * 28] = 0;
@@ -160,48 +211,87 @@ fn s11_one_id_may_have_several_records() {
     assert!(IndexObject::parse(Kind::ChunkIndex, &text).is_ok());
 }
 
-#[test]
-fn s11_chunk_indexes_withstand_hostile_bytes() {
-    let (text, verdict) = (chunks().encode(), verdict(Kind::ChunkIndex));
-    check_accepted(&text, &verdict);
-    check_every_flip(&text, &verdict);
-    check_every_cut(&text, &verdict);
-    check_additions(&text, &verdict);
-    check_any_bytes(&text, &verdict);
+/// Where the records of [`prints`] begin, and where its hooks.
+const PRINTS_AT: usize = 32 + 48 + 2 * 8;
+const HOOKS_AT: usize = PRINTS_AT + 3 * 46;
+
+/// The text of a print index with these bytes from `place` on.
+#[track_caller]
+fn check_prints(place: usize, new: &[u8], sound: bool) {
+    let mut text = prints().encode();
+    text[place..place + new.len()].copy_from_slice(new);
+    assert_eq!(IndexObject::parse(Kind::PrintIndex, &text).is_ok(), sound, "{new:?} at {place}");
 }
 
-/// Where a print lies is reserved: readers pass over it, so it is no part of the verdict.
-fn without_prints(text: &[u8]) -> Vec<u8> {
-    let mut text = text.to_vec();
-    let number = |at: usize| {
-        text.get(at..at + 4)
-            .map_or(0, |four| u32::from_le_bytes(four.try_into().expect("four bytes")) as usize)
-    };
-    let (packs, frames, records) = (number(0), number(4), number(8));
-    for record in 0..records {
-        let print = 32 + 48 * packs + 8 * frames + 56 * record + 46;
-        if let Some(eight) = text.get_mut(print..print + 8) {
-            eight.copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-        }
+#[test]
+fn s11_a_print_index_has_each_id_once_in_order() {
+    check_prints(PRINTS_AT + 46, &[4; 32], true);
+    check_prints(PRINTS_AT + 46, &[3; 32], false);
+    check_prints(PRINTS_AT + 46, &[2; 32], false);
+    check_prints(PRINTS_AT + 46, &[6; 32], false);
+}
+
+#[test]
+#[should_panic(expected = "by place")]
+fn s11_prints_are_sorted_before_hooks_name_them() {
+    let mut index = prints();
+    if let Records::Prints(records, _) = &mut index.records {
+        records.reverse();
     }
-    text
+    let _ = index.encode();
 }
 
 #[test]
-fn s11_segment_indexes_withstand_hostile_bytes() {
-    let text = segments().encode();
-    let verdict = |bytes: &[u8]| {
-        let written = IndexObject::parse(Kind::SegmentIndex, bytes).ok()?.encode();
-        assert_eq!(written, without_prints(bytes), "two encodings");
-        Some(bytes.to_vec())
-    };
-    check_accepted(&text, verdict);
-    check_every_flip(&text, verdict);
-    check_every_cut(&text, verdict);
-    check_additions(&text, verdict);
-    check_any_bytes(&text, |bytes| {
-        IndexObject::parse(Kind::SegmentIndex, bytes).ok().map(|_| bytes.to_vec())
-    });
+#[should_panic(expected = "by place")]
+fn s11_no_print_is_listed_twice() {
+    let mut index = prints();
+    if let Records::Prints(records, _) = &mut index.records {
+        records[1] = records[0];
+    }
+    let _ = index.encode();
+}
+
+#[test]
+fn s11_hooks_are_sorted_by_fingerprint_and_record() {
+    check_prints(HOOKS_AT, &[0x3f; 12], true);
+    check_prints(HOOKS_AT, &[0x41; 12], false);
+    check_prints(HOOKS_AT, &[0x40; 12], false);
+    check_prints(HOOKS_AT + 16, &[0x1f; 12], false);
+    check_prints(HOOKS_AT + 28, &[2], false);
+}
+
+#[test]
+fn s11_a_hook_leads_to_a_record_of_its_object() {
+    for (record, sound) in
+        [(0u32, true), (2, true), (3, false), (1 << 24, false), (u32::MAX, false)]
+    {
+        check_prints(HOOKS_AT + 12, &record.to_le_bytes(), sound);
+    }
+    let mut index = prints();
+    index.records = Records::Prints(Vec::new(), vec![hook(0x20, 0)]);
+    assert!(IndexObject::parse(Kind::PrintIndex, &index.encode()).is_err());
+    index.records = Records::Prints(vec![print_record(1, place(0, 0, 1))], Vec::new());
+    assert!(IndexObject::parse(Kind::PrintIndex, &index.encode()).is_ok());
+}
+
+#[test]
+fn s11_only_a_print_index_has_hooks() {
+    for mut index in [segments(), chunks()] {
+        let (kind, mut text) = (index.kind(), index.encode());
+        text[12] = 1;
+        assert!(IndexObject::parse(kind, &text).is_err(), "hooks in the padding");
+        text = [&[0; 12][..], &[1, 0, 0, 0], &[0; 16], &[0x20; 12], &[0; 4]].concat();
+        text.resize(padded_len(text.len()), 0);
+        let wanted = FormatError::Invalid { what: "hooks of an index" };
+        assert_eq!(IndexObject::parse(kind, &text), Err(wanted));
+    }
+}
+
+#[test]
+fn s11_indexes_withstand_hostile_bytes() {
+    for mut index in [segments(), chunks(), prints()] {
+        check_codec(&index.encode(), verdict(index.kind()));
+    }
 }
 
 /// A chunk record that points somewhere else.
@@ -239,7 +329,7 @@ fn s11_records_do_not_lie_in_padding() {
 fn s11_a_segment_index_holds_maps_nodes_and_disks() {
     for kind in 0..=255u8 {
         let mut text = segments().encode();
-        let second = 32 + 2 * 48 + 3 * 8 + 56;
+        let second = 32 + 2 * 48 + 3 * 8 + 46;
         text[second + 32] = kind;
         let found = IndexObject::parse(Kind::SegmentIndex, &text);
         assert_eq!(found.is_ok(), (1..=3).contains(&kind), "{kind}");
@@ -247,7 +337,15 @@ fn s11_a_segment_index_holds_maps_nodes_and_disks() {
 }
 
 #[test]
-fn s11_a_segment_index_names_map_packs_and_a_chunk_index_data_packs_of_up_to_256_mib() {
+fn s11_a_print_index_holds_prints() {
+    for kind in 0..=255u8 {
+        check_prints(PRINTS_AT + 32, &[kind], kind == 5);
+        check_prints(PRINTS_AT + 46 + 32, &[kind], kind == 5);
+    }
+}
+
+#[test]
+fn s11_each_index_names_packs_of_its_kind_of_up_to_256_mib() {
     let parse = |mut index: IndexObject, kind: u8, len: u32| {
         let mut text = index.encode();
         text[32 + 32..32 + 36].copy_from_slice(&len.to_le_bytes());
@@ -257,29 +355,34 @@ fn s11_a_segment_index_names_map_packs_and_a_chunk_index_data_packs_of_up_to_256
     for kind in 0..=255u8 {
         assert_eq!(parse(chunks(), kind, 5000), kind == 3, "{kind}");
         assert_eq!(parse(segments(), kind, 5000), kind == 4, "{kind}");
+        assert_eq!(parse(prints(), kind, 5000), kind == 5, "{kind}");
     }
     assert!(parse(chunks(), 3, 256 << 20));
     assert!(!parse(chunks(), 3, (256 << 20) + 1));
 }
 
 #[test]
-fn s11_only_kinds_6_and_7_are_such_objects() {
+fn s11_only_kinds_6_to_8_are_such_objects() {
     let text = chunks().encode();
-    for kind in [Kind::HookIndex, Kind::Snapshot, Kind::MapPack] {
+    for kind in [Kind::PrintPack, Kind::Snapshot, Kind::MapPack] {
         assert!(IndexObject::parse(kind, &text).is_err());
     }
 }
 
 #[track_caller]
 fn check_counts(packs: u32, frames: u32, records: u32, wanted: &str) {
-    let counts = [packs.to_le_bytes(), frames.to_le_bytes(), records.to_le_bytes()].concat();
-    for kind in [Kind::SegmentIndex, Kind::ChunkIndex] {
-        let text = [&counts[..], &[0; 20]].concat();
-        let (error, largest) =
-            largest_allocation(|| IndexObject::parse(kind, &text).expect_err("refused"));
-        assert!(format!("{error:?}").starts_with(wanted), "{error:?}");
-        assert!(largest < 4096, "{largest} bytes at once");
+    for kind in [Kind::SegmentIndex, Kind::ChunkIndex, Kind::PrintIndex] {
+        check_counts_of(kind, [packs, frames, records, 0], wanted);
     }
+}
+
+#[track_caller]
+fn check_counts_of(kind: Kind, counts: [u32; 4], wanted: &str) {
+    let text = [&counts.map(u32::to_le_bytes).concat()[..], &[0; 16]].concat();
+    let (error, largest) =
+        largest_allocation(|| IndexObject::parse(kind, &text).expect_err("refused"));
+    assert!(format!("{error:?}").starts_with(wanted), "{error:?}");
+    assert!(largest < 4096, "{largest} bytes at once");
 }
 
 #[test]
@@ -292,6 +395,15 @@ fn s13_an_index_names_up_to_65536_packs_and_4194304_records() {
     check_counts(0, 0, 4_194_305, "Limit");
     check_counts(0, 0, u32::MAX, "Limit");
     check_counts(0, 1, 0, "Invalid");
+}
+
+#[test]
+fn s13_a_print_index_has_up_to_4194304_hooks() {
+    check_counts_of(Kind::PrintIndex, [0, 0, 0, 4_194_304], "Truncated");
+    check_counts_of(Kind::PrintIndex, [0, 0, 0, 4_194_305], "Limit");
+    check_counts_of(Kind::PrintIndex, [0, 0, 0, u32::MAX], "Limit");
+    check_counts_of(Kind::SegmentIndex, [0, 0, 0, 1], "Invalid");
+    check_counts_of(Kind::ChunkIndex, [0, 0, 0, 4_194_304], "Invalid");
 }
 
 fn any_packs(kind: Kind) -> impl Strategy<Value = Vec<IndexedPack>> {
@@ -347,6 +459,27 @@ proptest! {
         let text = index.encode();
         prop_assert_eq!(IndexObject::parse(Kind::SegmentIndex, &text), Ok(index));
     }
+
+    #[test]
+    fn s11_every_print_index_is_read_back(
+        packs in any_packs(Kind::PrintPack),
+        aims in prop::collection::btree_map(any::<[u8; 32]>(), any::<[u32; 3]>(), 1..40),
+        hooks in vec((any::<[u8; 12]>(), any::<prop::sample::Index>()), 0..60),
+    ) {
+        let record = |(id, numbers): (&[u8; 32], &[u32; 3])| {
+            let (pack, place) = aim(&packs, *numbers);
+            SegmentRecord { id: *id, kind: EntryKind::Print, pack, place }
+        };
+        let hook = |(bytes, which): &([u8; 12], prop::sample::Index)| {
+            let fingerprint = Fingerprint::from_bytes(*bytes);
+            HookRecord { fingerprint, segment: which.index(aims.len()) as u32 }
+        };
+        let records = aims.iter().map(record).collect();
+        let records = Records::Prints(records, hooks.iter().map(hook).collect());
+        let mut index = IndexObject { packs, records };
+        let text = index.encode();
+        prop_assert_eq!(IndexObject::parse(Kind::PrintIndex, &text), Ok(index));
+    }
 }
 
 #[test]
@@ -355,5 +488,7 @@ fn s11_an_index_object_is_sealed_under_its_kind() {
     let object = seal_object(&backup_keys(), index.kind(), &secret("seed"), &index.encode());
     let text = open_object(&full_keys(), Kind::SegmentIndex, "index", &object).unwrap();
     assert_eq!(IndexObject::parse(Kind::SegmentIndex, &text), Ok(index));
-    assert!(open_object(&full_keys(), Kind::ChunkIndex, "index", &object).is_err());
+    for other in [Kind::ChunkIndex, Kind::PrintIndex] {
+        assert!(open_object(&full_keys(), other, "index", &object).is_err());
+    }
 }

@@ -8,6 +8,7 @@ use repo_format::limits;
 use repo_format::map::Map;
 use repo_format::node::Node;
 use repo_format::pack::Trailer;
+use repo_format::print::StoredPrint;
 use repo_format::slot::Slot;
 use repo_format::snapshot::Snapshot;
 use repo_tests::hostile::with_hash_repaired;
@@ -31,6 +32,8 @@ fn s13_the_limits_are_those_of_the_table() {
     check_limit("| index object | 256 MiB;", limits::INDEX_LEN_MAX, 256 << 20);
     check_limit("65,536 packs", limits::INDEX_PACKS_MAX as u64, 65_536);
     check_limit("4,194,304 records", limits::INDEX_RECORDS_MAX as u64, 4_194_304);
+    check_limit("4,194,304 hooks", limits::INDEX_RECORDS_MAX as u64, 4_194_304);
+    check_limit("| depth of a print | 32 |", limits::PRINT_DEPTH_MAX.into(), 32);
     check_limit("| object of kind 9, 10 or 11 | 64 MiB;", limits::CATALOG_LEN_MAX, 64 << 20);
     check_limit("of a snapshot | 1,024 |", limits::DISKS_MAX as u64, 1024);
     check_limit("| tags of a snapshot | 256;", limits::TAGS_MAX as u64, 256);
@@ -61,6 +64,8 @@ fn s13_lengths_are_checked_before_memory_is_allocated() {
     check_memory("trailer", |bytes| Trailer::parse(bytes, u64::MAX).is_ok());
     check_memory("segment index", |bytes| IndexObject::parse(Kind::SegmentIndex, bytes).is_ok());
     check_memory("chunk index", |bytes| IndexObject::parse(Kind::ChunkIndex, bytes).is_ok());
+    check_memory("print index", |bytes| IndexObject::parse(Kind::PrintIndex, bytes).is_ok());
+    check_memory("print", |bytes| StoredPrint::parse(bytes).is_ok());
     check_memory("snapshot", |bytes| Snapshot::parse(bytes).is_ok());
     check_memory("config", |bytes| Config::parse(&hashed(bytes)).is_ok());
     check_memory("slot", |bytes| Slot::parse(&hashed(bytes)).is_ok());

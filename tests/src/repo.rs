@@ -20,8 +20,9 @@ use engine::source::{ContentError, Source};
 use engine::storage::Storage;
 use engine::storage::memory::MemoryStorage;
 use engine::surroundings::Surroundings;
+use repo_format::FormatError;
 use repo_format::frame::Compression;
-use repo_format::header::Kind;
+use repo_format::header::{Kind, claimed_kind};
 use repo_format::id::{PackId, RunId, SnapshotId};
 use repo_format::object_name::{IndexName, ObjectName};
 use repo_format::slot::KdfCost;
@@ -352,14 +353,25 @@ impl TestRepo {
         self.storage.objects().values().map(|bytes| bytes.len() as u64).sum()
     }
 
-    /// Names of all packs.
+    /// Names of the packs that snapshots need: all but print packs.
     #[must_use]
     pub fn packs(&self) -> Vec<PackId> {
-        let pack = |name: &ObjectName| match name {
-            ObjectName::Pack(id) => Some(*id),
+        let needed = |kind| kind != Ok(Kind::PrintPack);
+        self.packs_where(needed)
+    }
+
+    /// Names of the print packs.
+    #[must_use]
+    pub fn print_packs(&self) -> Vec<PackId> {
+        self.packs_where(|kind| kind == Ok(Kind::PrintPack))
+    }
+
+    fn packs_where(&self, wanted: impl Fn(Result<Kind, FormatError>) -> bool) -> Vec<PackId> {
+        let pack = |(name, bytes): (&ObjectName, &Vec<u8>)| match name {
+            ObjectName::Pack(id) => wanted(claimed_kind(bytes)).then_some(*id),
             _ => None,
         };
-        self.storage.objects().keys().filter_map(pack).collect()
+        self.storage.objects().iter().filter_map(pack).collect()
     }
 
     /// Names of the index objects of a session.

@@ -169,6 +169,11 @@ pub enum CatObject {
         /// Its name, or the beginning of one
         name: Option<String>,
     },
+    /// The names of the print indexes, or the packs in one
+    Prints {
+        /// Its name, or the beginning of one
+        name: Option<String>,
+    },
     /// Sessions that stand in the repository
     Session,
     /// The contents of a pack

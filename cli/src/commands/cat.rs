@@ -3,7 +3,7 @@
 mod entries;
 
 use engine::catalog::newest_state;
-use engine::repository::Repository;
+use engine::repository::{Repository, read_index};
 use engine::snapshots::Filter;
 use engine::storage::Storage;
 use repo_format::id::to_hex;
@@ -32,7 +32,9 @@ pub fn run(job: &Job, args: CatArgs) -> Result<Exit, Failure> {
         }
         CatObject::State => state(&repository)?,
         CatObject::Index { name: None } => list(&**repository.storage(), Directory::Index)?,
-        CatObject::Index { name: Some(text) } => index(&repository, &text)?,
+        CatObject::Prints { name: None } => list(&**repository.storage(), Directory::Prints)?,
+        CatObject::Index { name: Some(text) } => index(&repository, Directory::Index, &text)?,
+        CatObject::Prints { name: Some(text) } => index(&repository, Directory::Prints, &text)?,
         CatObject::Session => sessions(&repository)?,
         CatObject::Pack { id } => pack(&repository, &id)?,
         CatObject::Key => json!(key::entries(&repository)?),
@@ -72,10 +74,11 @@ fn sessions(repository: &Repository) -> Result<Value, Failure> {
     Ok(json!(sessions))
 }
 
-fn index(repository: &Repository, text: &str) -> Result<Value, Failure> {
-    let (name, len) = find(&**repository.storage(), Directory::Index, text)?;
-    let ObjectName::Index(index) = name else { return Ok(Value::Null) };
-    let object = repository.read_index(index).doing(|| format!("cannot read {name}"))?;
+fn index(repository: &Repository, directory: Directory, text: &str) -> Result<Value, Failure> {
+    let storage = &**repository.storage();
+    let (name, len) = find(storage, directory, text)?;
+    let object = read_index(storage, repository.keys(), name);
+    let object = object.doing(|| format!("cannot read {name}"))?;
     Ok(entries::index(name, len, &object))
 }
 

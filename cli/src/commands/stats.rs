@@ -23,6 +23,8 @@ struct StatsEntry {
     uncompressed_bytes: u64,
     map_packs: u64,
     map_pack_bytes: u64,
+    print_packs: u64,
+    print_pack_bytes: u64,
     index_objects: u64,
     index_bytes: u64,
     total_bytes: u64,
@@ -53,7 +55,7 @@ fn text(stats: &Stats) -> String {
     format!(
         "{}: {} on disks, {data} of it data\n\
          stored: {packs} in {}, {} before compression ({:.2}:1)\n\
-         catalog: {} in {}, {} in {}\n\
+         catalog: {} in {}, {} in {}, {} in {}\n\
          repository: {}; a stored byte serves {:.1} bytes of data\n",
         size::plural(stats.snapshots, "snapshot"),
         size::bytes(stats.virtual_bytes),
@@ -62,6 +64,8 @@ fn text(stats: &Stats) -> String {
         ratio(stats.uncompressed_bytes, stats.data_pack_bytes),
         size::bytes(stats.map_pack_bytes),
         size::plural(stats.map_packs, "map pack"),
+        size::bytes(stats.print_pack_bytes),
+        size::plural(stats.print_packs, "print pack"),
         size::bytes(stats.index_bytes),
         size::plural(stats.index_objects, "index object"),
         size::bytes(stats.total_bytes),
@@ -80,6 +84,8 @@ impl From<Stats> for StatsEntry {
             uncompressed_bytes: stats.uncompressed_bytes,
             map_packs: stats.map_packs,
             map_pack_bytes: stats.map_pack_bytes,
+            print_packs: stats.print_packs,
+            print_pack_bytes: stats.print_pack_bytes,
             index_objects: stats.index_objects,
             index_bytes: stats.index_bytes,
             total_bytes: stats.total_bytes,

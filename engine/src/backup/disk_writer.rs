@@ -9,15 +9,18 @@ use repo_format::limits::{DISK_SIZE_MAX, DISKS_MAX, SEGMENT_LEN, TEXT_MAX};
 use repo_format::node::root_level;
 use repo_format::object_name::IndexName;
 use repo_format::pack::EntryKind;
-use repo_format::snapshot::{DiskRole, SnapshotDisk};
+use repo_format::snapshot::{DiskRole, Snapshot, SnapshotDisk};
 
 use super::BackupError;
 use crate::catalog::open_lookup;
-use crate::examine::{Examined, Examiner, Verdict};
+use crate::entries::Entries;
+use crate::examine::{Examined, Examiner, Place, Trace, Verdict};
 use crate::lookup::LookupError;
 use crate::observer::{Event, Observer};
 use crate::packer::{Packer, Threads};
+use crate::predecessor::{CountingNodes, Predecessor, same_disk};
 use crate::repository::Repository;
+use crate::snapshots;
 use crate::source::{DiskInfo, NextSegment, Role, Source, SourceError};
 use crate::tree::TreeBuilder;
 
@@ -33,6 +36,14 @@ pub(super) struct DiskWriter<'r, 'w> {
     /// What counts, whatever is stored meanwhile.
     pub(super) counting: BTreeSet<IndexName>,
     pub(super) examiner: Arc<Examiner>,
+    /// Reads the catalog.
+    pub(super) entries: Arc<Entries>,
+    /// Earlier snapshots, oldest first.
+    pub(super) earlier: &'w [Snapshot],
+    /// What the user calls the VM.
+    pub(super) vm_name: Option<&'w str>,
+    /// New segments with prints so far.
+    pub(super) segments_stored: u64,
     pub(super) packer: Packer<'r, 'w>,
     pub(super) observer: &'w dyn Observer,
     /// Bytes of segments that are not holes.
@@ -68,6 +79,8 @@ impl DiskWriter<'_, '_> {
         let mut spare: Vec<Vec<u8>> = Vec::new();
         let mut tree = TreeBuilder::default();
         let (mut passed, mut last) = (0, None);
+        let mut before = self.predecessor(source, &info);
+        let with_print = has_print(info.role);
         let size_bytes = loop {
             let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
             match source.next_segment(&mut buffer)? {
@@ -76,7 +89,13 @@ impl DiskWriter<'_, '_> {
                     in_order(&info, last, number)?;
                     last = Some(number);
                     let examiner = Arc::clone(&self.examiner);
-                    examined.submit(move || examiner.examine(number, buffer));
+                    let place = Place {
+                        number,
+                        before: before.as_mut().and_then(|disk| disk.segment(number)),
+                        stored_before: self.segments_stored,
+                        with_print,
+                    };
+                    examined.submit(move || examiner.examine(place, buffer));
                 }
             }
             while examined.is_full() {
@@ -93,6 +112,17 @@ impl DiskWriter<'_, '_> {
         let rest = size_bytes.saturating_sub(passed);
         self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
         self.close(info, size_bytes, tree)
+    }
+
+    /// The disk of an earlier snapshot to which this one is compared.
+    fn predecessor(&self, source: &dyn Source, info: &DiskInfo) -> Option<Predecessor> {
+        let facts = source.facts();
+        let name = self.vm_name.or(facts.vm_name.as_deref());
+        let earlier = snapshots::predecessor(self.earlier, facts.vm_uuid.as_deref(), name)?;
+        let disk = same_disk(earlier, stored_role(info.role), &info.key, &info.name)?;
+        let lookup = Arc::clone(&self.examiner.lookup);
+        let nodes = CountingNodes { entries: Arc::clone(&self.entries), lookup };
+        Predecessor::open(&nodes, disk.id)
     }
 
     /// Stores what is new in a segment and adds it to the tree; gives its buffer back.
@@ -118,6 +148,11 @@ impl DiskWriter<'_, '_> {
                         }
                     }
                     self.packer.add_entry(EntryKind::Map, *id.as_bytes(), &cut.map.encode())?;
+                    if let Some(Trace { known, stored, hooks }) = cut.trace {
+                        self.packer.add_print(id, &stored, &hooks)?;
+                        self.examiner.prints.learn(known, &hooks, self.segments_stored);
+                        self.segments_stored += 1;
+                    }
                 }
                 self.add_segment(number, id, tree)?;
             }
@@ -146,7 +181,7 @@ impl DiskWriter<'_, '_> {
             lookup => lookup?,
         };
         self.packer.forget_known(&lookup)?;
-        self.examiner = Arc::new(self.examiner.with_lookup(lookup));
+        self.examiner = Arc::new(self.examiner.with_lookup(Arc::new(lookup)));
         Ok(())
     }
 
@@ -197,6 +232,14 @@ impl DiskWriter<'_, '_> {
         self.add_unknown(EntryKind::Disk, *id.as_bytes(), &disk)?;
         let role = stored_role(info.role);
         Ok(SnapshotDisk { role, name: info.name, key: info.key, size_bytes, id })
+    }
+}
+
+/// Small streams are cut afresh: their prints would cost more than they save.
+const fn has_print(role: Role) -> bool {
+    match role {
+        Role::Disk | Role::Memory | Role::File => true,
+        Role::Record | Role::Layout => false,
     }
 }
 

@@ -16,6 +16,7 @@ use repo_format::object_name::{Directory, ObjectName};
 use repo_format::pack::{
     CatalogEntry, Contents, Entries, EntryKind, TRAILER_LEN, Trailer, frame_offset,
 };
+use repo_format::print::StoredPrint;
 use repo_format::seal::Sealer;
 use repo_format::segment::chunk_id;
 use repo_format::snapshot::Snapshot;
@@ -242,6 +243,7 @@ impl PackExaminer {
             }
             EntryKind::Snapshot => Snapshot::parse(bytes)
                 .is_ok_and(|snapshot| entry.id.starts_with(snapshot.id.as_bytes())),
+            EntryKind::Print => StoredPrint::parse(bytes).is_ok(),
         }
     }
 }

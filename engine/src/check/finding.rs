@@ -80,6 +80,14 @@ pub enum Finding {
         /// The pack.
         pack: PackId,
     },
+    /// A print pack that a print index names is not there as it says; no snapshot needs it.
+    #[error(
+        "print pack {pack} is missing or cut: nothing is lost, the next backups may store more"
+    )]
+    PrintsMissing {
+        /// The pack.
+        pack: PackId,
+    },
     /// A session stands in the repository.
     #[error("session {id} is running, or was interrupted")]
     Session {
@@ -96,7 +104,10 @@ impl Finding {
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         match self {
-            Self::PackUnused { .. } | Self::Session { .. } | Self::NotOpened => false,
+            Self::PackUnused { .. }
+            | Self::PrintsMissing { .. }
+            | Self::Session { .. }
+            | Self::NotOpened => false,
             Self::Damaged { .. }
             | Self::Unreadable { .. }
             | Self::RootCopy { .. }
@@ -123,6 +134,7 @@ impl Finding {
             Self::Unrestorable { .. } => "unrestorable",
             Self::IndexUnusable => "index_unusable",
             Self::PackUnused { .. } => "pack_unused",
+            Self::PrintsMissing { .. } => "prints_missing",
             Self::Session { .. } => "session",
             Self::NotOpened => "not_opened",
         }

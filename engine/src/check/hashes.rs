@@ -72,7 +72,9 @@ pub fn verify(name: ObjectName, bytes: &[u8]) -> Result<(), FormatError> {
     let matches = |same: bool, what| if same { Ok(()) } else { Err(FormatError::Hash { what }) };
     match name {
         ObjectName::Pack(id) => matches(PackId::of(bytes) == id, "pack")?,
-        ObjectName::Index(name) => matches(IndexHash::of(bytes) == name.hash, "index object")?,
+        ObjectName::Index(name) | ObjectName::Prints(name) => {
+            matches(IndexHash::of(bytes) == name.hash, "index object")?;
+        }
         _ => drop(strip_final_hash("object", bytes)?),
     }
     let kind = claimed_kind(bytes)?;
@@ -80,9 +82,8 @@ pub fn verify(name: ObjectName, bytes: &[u8]) -> Result<(), FormatError> {
         ObjectName::Config { .. } => kind == Kind::Config,
         ObjectName::KeySlot { .. } => kind == Kind::KeySlot,
         ObjectName::Pack(_) => matches!(kind, Kind::DataPack | Kind::MapPack | Kind::PrintPack),
-        ObjectName::Index(_) => {
-            matches!(kind, Kind::SegmentIndex | Kind::ChunkIndex | Kind::HookIndex)
-        }
+        ObjectName::Index(_) => matches!(kind, Kind::SegmentIndex | Kind::ChunkIndex),
+        ObjectName::Prints(_) => kind == Kind::PrintIndex,
         ObjectName::Snapshot(_) => matches!(kind, Kind::Snapshot | Kind::Tombstone),
         ObjectName::Marker(_) => kind == Kind::Marker,
         ObjectName::Session(_) => kind == Kind::Session,
@@ -100,7 +101,7 @@ pub const fn limit(name: ObjectName) -> u64 {
     match name {
         ObjectName::Config { .. } | ObjectName::KeySlot { .. } => ROOT_LEN_MAX,
         ObjectName::Pack(_) => PACK_LEN_MAX,
-        ObjectName::Index(_) => INDEX_LEN_MAX,
+        ObjectName::Index(_) | ObjectName::Prints(_) => INDEX_LEN_MAX,
         _ => CATALOG_LEN_MAX,
     }
 }

@@ -17,6 +17,7 @@ use super::hashes::limit;
 use super::{Finding, Report};
 use crate::catalog::CatalogError;
 use crate::observer::{Event, Observer};
+use crate::prints;
 use crate::reader::{ContentReadError, Reader};
 use crate::repository::{Repository, parse_index};
 use crate::snapshots;
@@ -82,7 +83,7 @@ fn open_object(repository: &Repository, name: ObjectName, bytes: &[u8]) -> Resul
     match name {
         ObjectName::Config { .. } => Config::parse(bytes).map(drop),
         ObjectName::KeySlot { .. } => Slot::parse(bytes)?.info(keys).map(drop),
-        ObjectName::Index(name) => parse_index(keys, name, bytes).map(drop),
+        ObjectName::Index(_) | ObjectName::Prints(_) => parse_index(keys, name, bytes).map(drop),
         ObjectName::Snapshot(id) => match claimed_kind(bytes)? {
             Kind::Tombstone => void::parse(Kind::Tombstone, keys.repository(), id, bytes),
             _ => Snapshot::open(keys, id, bytes).map(drop),
@@ -118,7 +119,12 @@ pub(super) fn check_packs(
             Some(_) => {}
         }
     }
-    let unused = listed.keys().filter(|pack| !named.contains_key(pack));
+    let prints = prints::packs(reader.repository())?;
+    let missing = prints.iter().filter(|(pack, len)| listed.get(pack) != Some(len));
+    let missing = missing.map(|(pack, _)| Finding::PrintsMissing { pack: *pack });
+    report.findings.extend(missing);
+    let is_named = |pack: &PackId| named.contains_key(pack) || prints.contains_key(pack);
+    let unused = listed.keys().filter(|pack| !is_named(pack));
     report.findings.extend(unused.map(|pack| Finding::PackUnused { pack: *pack }));
     listed.retain(|pack, len| named.get(pack) == Some(len));
     Ok(listed)

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem::size_of;
 
-use repo_format::index::{ChunkRecord, IndexObject, IndexedPack, Records, SegmentRecord};
+use repo_format::index::{
+    ChunkRecord, HookRecord, IndexObject, IndexedPack, Records, SegmentRecord,
+};
 use repo_format::object_name::{IndexName, ObjectName};
 
 use super::block::CacheDamaged;
-use super::layer::{CacheKeys, Layer, LayerBuilder, merge};
+use super::layer::{CacheKeys, Counts, Layer, LayerBuilder, merge};
 use super::merge::{Merge, merge_count};
 use super::nest::Nest;
 use super::pack_table::{FRAME, PackFace, encode_frame};
@@ -27,8 +29,9 @@ pub enum LookupError {
         /// What `fetch` says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An index object has a record that points outside of its packs. Parsed objects have none.
-    #[error("{object} has a record that points outside of its packs")]
+    /// An index object has a record that points outside of its packs, or a hook that points outside of its prints.
+    /// Parsed objects have none.
+    #[error("{object} has a record that points outside of it")]
     Object {
         /// The object.
         object: ObjectName,
@@ -137,12 +140,16 @@ fn fetch_layer<E: std::error::Error + Send + Sync + 'static>(
     Ok(batch.finish(keys)?)
 }
 
-/// Every record names a pack of the object. (Where in the pack was checked by who parsed it.)
+/// Every record names a pack of the object, and every hook a print. (Where in the pack was checked by who parsed it.)
 fn is_sound(object: &IndexObject) -> bool {
     let known = |pack: u32| (pack as usize) < object.packs.len();
+    let all_known = |records: &[SegmentRecord]| {
+        records.iter().all(|record| known(record.pack) && record::fits(&record.place))
+    };
     match &object.records {
-        Records::Segments(records) => {
-            records.iter().all(|record| known(record.pack) && record::fits(&record.place))
+        Records::Segments(records) => all_known(records),
+        Records::Prints(prints, hooks) => {
+            all_known(prints) && hooks.iter().all(|hook| (hook.segment as usize) < prints.len())
         }
         Records::Chunks(records) => {
             records.iter().all(|record| known(record.pack) && record::fits(&record.place))
@@ -157,7 +164,15 @@ struct Batch {
     names: BTreeSet<IndexName>,
     segments: Vec<Vec<SegmentRecord>>,
     chunks: Vec<Vec<ChunkRecord>>,
+    hooks: Vec<HookRun>,
     bytes: usize,
+}
+
+/// The hooks of one object.
+struct HookRun {
+    hooks: Vec<HookRecord>,
+    /// Which of the runs of segments has the prints that they name by place.
+    prints: usize,
 }
 
 impl Batch {
@@ -167,6 +182,7 @@ impl Batch {
             names: BTreeSet::new(),
             segments: Vec::new(),
             chunks: Vec::new(),
+            hooks: Vec::new(),
             bytes: 0,
         })
     }
@@ -181,15 +197,15 @@ impl Batch {
         let numbers: Vec<u32> = object.packs.iter().map(number).collect::<Result<_, _>>()?;
         drop(object.packs);
         match object.records {
-            Records::Segments(mut records) => {
-                for record in &mut records {
-                    record.pack = numbers[record.pack as usize];
+            Records::Segments(records) => self.add_segments(records, &numbers),
+            Records::Prints(prints, mut hooks) => {
+                // Both orders are by id, so hooks that are sorted by place are sorted by segment.
+                if !hooks.is_sorted() {
+                    hooks.sort_unstable();
                 }
-                if !records.is_sorted_by_key(|record| (record.id, record.kind)) {
-                    records.sort_unstable_by_key(|record| (record.id, record.kind));
-                }
-                self.bytes += records.len() * size_of::<SegmentRecord>();
-                self.segments.push(records);
+                self.bytes += hooks.len() * size_of::<HookRecord>();
+                self.hooks.push(HookRun { hooks, prints: self.segments.len() });
+                self.add_segments(prints, &numbers);
             }
             Records::Chunks(mut records) => {
                 for record in &mut records {
@@ -206,17 +222,33 @@ impl Batch {
         Ok(())
     }
 
+    fn add_segments(&mut self, mut records: Vec<SegmentRecord>, numbers: &[u32]) {
+        for record in &mut records {
+            record.pack = numbers[record.pack as usize];
+        }
+        if !records.is_sorted_by_key(|record| (record.id, record.kind)) {
+            records.sort_unstable_by_key(|record| (record.id, record.kind));
+        }
+        self.bytes += records.len() * size_of::<SegmentRecord>();
+        self.segments.push(records);
+    }
+
     fn finish(self, keys: &CacheKeys) -> Result<Layer, BuildError> {
-        let counts = (
-            self.segments.iter().map(|run| run.len() as u64).sum(),
-            self.chunks.iter().map(|run| run.len() as u64).sum(),
-        );
+        let counts = Counts {
+            segments: self.segments.iter().map(|run| run.len() as u64).sum(),
+            chunks: self.chunks.iter().map(|run| run.len() as u64).sum(),
+            hooks: self.hooks.iter().map(|run| run.hooks.len() as u64).sum(),
+        };
         let segments = self.segments.iter();
         let segments = segments.map(|run| run.iter().map(|record| Ok(record::of_segment(record))));
         let chunks = self.chunks.iter();
         let chunks = chunks.map(|run| run.iter().map(|record| Ok(record::of_chunk(record))));
+        let hooks = self.hooks.iter().map(|HookRun { hooks, prints }| {
+            let id_of = |hook: &HookRecord| &self.segments[*prints][hook.segment as usize].id;
+            hooks.iter().map(move |hook| Ok(record::of_hook(&hook.fingerprint, id_of(hook))))
+        });
         let (segments, chunks) = (Merge::new(segments), Merge::new(chunks));
-        self.builder.finish(keys, self.names, counts, segments, chunks)
+        self.builder.finish(keys, self.names, counts, segments, chunks, Merge::new(hooks))
     }
 }
 

@@ -62,10 +62,12 @@ pub enum Tag {
     Frames = 1,
     /// Packs.
     Packs = 2,
-    /// Maps, nodes and disks by id.
+    /// Maps, nodes, disks and prints by id.
     Segments = 3,
     /// Chunks by id.
     Chunks = 4,
+    /// Hooks by fingerprint.
+    Hooks = 5,
 }
 
 /// Records of `W` bytes, in blocks that follow each other. Every block but the last is full.

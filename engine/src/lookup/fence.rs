@@ -1,9 +1,10 @@
 //! Fences and filters: which block could hold a key, from memory alone.
 //!
 //! A fence is the first eight bytes of the first key of a block. A filter is a Bloom filter over the keys of one
-//! block. Both are read whole when a layer is opened, verified once, and kept in memory (1.4 bytes a record): a file that
-//! changes behind our back can then neither change an answer nor end the process, as a mapped one could. The memory
-//! asks for large pages, which an allocator would not: a lookup touches three places far from each other.
+//! block; hooks have none ([`has_filter`]). Both are read whole when a layer is opened, verified once, and kept in
+//! memory (1.4 bytes a record; 0.2 bytes a hook): a file that changes behind our back can then neither change an answer
+//! nor end the process, as a mapped one could. The memory asks for large pages, which an allocator would not: a lookup
+//! touches three places far from each other.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -13,7 +14,7 @@ use memmap2::{Advice, MmapMut};
 use repo_format::keys::Secret;
 
 use super::block::Region;
-use super::record::{key_bits, key_of, key_start};
+use super::record::{has_filter, key_bits, key_of, key_start};
 
 /// Bits of the filter for each record, at least, and how many of them a key sets, all in half a line of the
 /// processor's cache: 1 % of misses pass.
@@ -36,9 +37,13 @@ pub struct Fences<const W: usize> {
 }
 
 impl<const W: usize> Fences<W> {
-    /// Lines of one block's filter, and bytes.
-    const LINES: usize = (Region::<W>::PER_BLOCK * BITS_PER_RECORD).div_ceil(LINE_BITS);
+    /// Lines of one block's filter, its bytes, and bits of it that a key sets. Zero: every key passes.
+    const LINES: usize = match has_filter(W) {
+        true => (Region::<W>::PER_BLOCK * BITS_PER_RECORD).div_ceil(LINE_BITS),
+        false => 0,
+    };
     const FILTER: usize = Self::LINES * LINE_BITS / 8;
+    const KEY_BITS: usize = if Self::LINES > 0 { BITS_PER_KEY } else { 0 };
 
     /// No fences yet, with room for those of `capacity` records.
     pub fn with_capacity(capacity: u64) -> io::Result<Self> {
@@ -63,14 +68,23 @@ impl<const W: usize> Fences<W> {
         }
     }
 
-    /// Blocks that may hold `key`: nearly always none or one.
-    pub fn candidates(&self, key: &[u8]) -> impl Iterator<Item = u64> {
-        let blocks = self.blocks_around(key_start(key));
-        let passes = |block: &usize| {
-            let filter = &self.filters[block * Self::FILTER..][..Self::FILTER];
-            Self::positions(key).all(|(byte, bit)| filter[byte] & bit != 0)
+    /// Blocks in which a key that begins with `start` can lie: from the last one that begins below it,
+    /// to the last one that does not begin above it.
+    pub fn blocks_around(&self, start: u64) -> Range<u64> {
+        let below = self.count_below(start);
+        let same = &self.starts()[below..];
+        let is_start = |found: &[u8; 8]| u64::from_le_bytes(*found) == start;
+        let same = match same.first().is_some_and(is_start) {
+            true => same.partition_point(is_start),
+            false => 0,
         };
-        blocks.filter(passes).map(|block| block as u64)
+        below.saturating_sub(1) as u64..(below + same) as u64
+    }
+
+    /// Whether `block` may hold `key`, as its filter says.
+    pub fn passes(&self, block: u64, key: &[u8]) -> bool {
+        let filter = &self.filters[block as usize * Self::FILTER..][..Self::FILTER];
+        Self::positions(key).all(|(byte, bit)| filter[byte] & bit != 0)
     }
 
     /// Bytes of the file for the fences of `count` records.
@@ -105,21 +119,15 @@ impl<const W: usize> Fences<W> {
     /// Where `key` stands in a filter: its bits, read as a fraction, give a line and then places in it digit by digit.
     /// So they are independent of each other, and of the bytes that chose the block.
     fn positions(key: &[u8]) -> impl Iterator<Item = (usize, u8)> {
-        let (line, mut rest) = digit(key_bits(key), Self::LINES);
-        (0..BITS_PER_KEY).map(move |_| {
+        let (line, mut rest) = match Self::LINES {
+            0 => (0, 0),
+            lines => digit(key_bits(key), lines),
+        };
+        (0..Self::KEY_BITS).map(move |_| {
             let position;
             (position, rest) = digit(rest, LINE_BITS);
             ((line * LINE_BITS + position) / 8, 1 << (position % 8))
         })
-    }
-
-    /// Blocks in which a key that begins with `start` can lie: from the last one that begins below it,
-    /// to the last one that does not begin above it.
-    fn blocks_around(&self, start: u64) -> Range<usize> {
-        let below = self.count_below(start);
-        let same = self.starts()[below..].iter();
-        let same = same.take_while(|found| u64::from_le_bytes(**found) == start);
-        below.saturating_sub(1)..below + same.count()
     }
 
     /// How many blocks begin below `start`. Keys are spread evenly, so two guesses are near; where they are not, this

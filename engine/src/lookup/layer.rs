@@ -1,9 +1,9 @@
 //! A layer: the records of a set of index objects, in three files.
 //!
 //! ```text
-//! names    magic 8, nonce 16, numbers of frames, packs, segments, chunks (u64 each), names | keyed hash 32
-//! blocks   frames | packs | segments, sorted | chunks, sorted
-//! fences   of segments | of chunks | keyed hash 32
+//! names    magic 8, nonce 16, numbers of frames, packs, segments, chunks, hooks (u64 each), names | keyed hash 32
+//! blocks   frames | packs | segments, sorted | chunks, sorted | hooks, sorted, each once
+//! fences   of segments | of chunks | of hooks | keyed hash 32
 //! ```
 //!
 //! The nonce makes the key of the other two files. So files of two builds of the same layer, which a reader could
@@ -22,13 +22,13 @@ use repo_format::wire::{Reader, Writer};
 
 use super::block::{BLOCK, BlockFile, Blocks, CacheDamaged, LayerId, Region, RegionWriter, Tag};
 use super::fence::{FenceReader, FenceWriter, Fences};
-use super::merge::Merge;
+use super::merge::{Merge, distinct};
 use super::nest::{self, Nest};
 use super::pack_table::{FRAME, PACK, PackEntry, PackFace, PackTable};
-use super::record::{CHUNK, SEGMENT, tail, with_pack};
+use super::record::{CHUNK, HOOK, SEGMENT, tail, with_pack};
 use super::table::{self, BuildError, Table};
 
-const MAGIC: [u8; 8] = *b"XNTHLKP1";
+const MAGIC: [u8; 8] = *b"XNTHLKP2";
 const HASH: usize = 32;
 /// Bytes of the largest file of names that is read: a million index objects.
 const NAMES_LEN_MAX: u64 = 64 << 20;
@@ -68,10 +68,12 @@ pub struct Layer {
     pub frames: Region<FRAME>,
     /// Its packs.
     pub packs: Region<PACK>,
-    /// Its maps, nodes and disks.
+    /// Its maps, nodes, disks and prints.
     pub segments: Region<SEGMENT>,
     /// Its chunks.
     pub chunks: Region<CHUNK>,
+    /// Its hooks.
+    pub hooks: Region<HOOK>,
     fences: File,
     key: Secret,
 }
@@ -103,10 +105,12 @@ impl Layer {
         let packs = Region::new(Tag::Packs, frames.end(), counts[1]);
         let segments = Region::new(Tag::Segments, packs.end(), counts[2]);
         let chunks = Region::new(Tag::Chunks, segments.end(), counts[3]);
+        let hooks = Region::new(Tag::Hooks, chunks.end(), counts[4]);
         let fences_len = Fences::<SEGMENT>::file_len(counts[2])
             + Fences::<CHUNK>::file_len(counts[3])
+            + Fences::<HOOK>::file_len(counts[4])
             + HASH as u64;
-        let whole = blocks.metadata().ok()?.len() == chunks.end() * BLOCK as u64
+        let whole = blocks.metadata().ok()?.len() == hooks.end() * BLOCK as u64
             && fences.metadata().ok()?.len() == fences_len;
         whole.then(|| Self {
             id,
@@ -116,6 +120,7 @@ impl Layer {
             packs,
             segments,
             chunks,
+            hooks,
             fences,
             key,
         })
@@ -123,7 +128,7 @@ impl Layer {
 
     /// How much there is to copy when it is merged.
     pub const fn size(&self) -> u64 {
-        self.chunks.end()
+        self.hooks.end()
     }
 
     /// Its packs in the order of their numbers.
@@ -142,18 +147,11 @@ impl Layer {
             source: Some(source),
         };
         let mut reader = FenceReader::new(self.fences, &self.key);
-        let read = (
-            Fences::read(self.segments.count(), &mut reader),
-            Fences::read(self.chunks.count(), &mut reader),
-        );
-        let (segments, chunks) = (read.0.map_err(unreadable)?, read.1.map_err(unreadable)?);
+        let segments = Table::read(self.segments, &mut reader).map_err(unreadable)?;
+        let chunks = Table::read(self.chunks, &mut reader).map_err(unreadable)?;
+        let hooks = Table::read(self.hooks, &mut reader).map_err(unreadable)?;
         reader.finish().map_err(unreadable)?;
-        Ok(LoadedLayer {
-            blocks: self.blocks,
-            frames: self.frames,
-            segments: Table::new(self.segments, segments),
-            chunks: Table::new(self.chunks, chunks),
-        })
+        Ok(LoadedLayer { blocks: self.blocks, frames: self.frames, segments, chunks, hooks })
     }
 }
 
@@ -163,10 +161,23 @@ pub struct LoadedLayer {
     pub blocks: Blocks,
     /// Frames of its packs.
     pub frames: Region<FRAME>,
-    /// Its maps, nodes and disks.
+    /// Its maps, nodes, disks and prints.
     pub segments: Table<SEGMENT>,
     /// Its chunks.
     pub chunks: Table<CHUNK>,
+    /// Its hooks.
+    pub hooks: Table<HOOK>,
+}
+
+/// How many records of each sort a layer has, or at most gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Maps, nodes, disks and prints.
+    pub segments: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Hooks.
+    pub hooks: u64,
 }
 
 /// Builds a layer: first packs with their frames, then all records at once.
@@ -209,14 +220,15 @@ impl LayerBuilder {
         Ok(number)
     }
 
-    /// Writes sorted records, at most `counts` of each sort, and publishes the layer.
+    /// Writes sorted records, at most `counts` of each sort, and publishes the layer. Hooks are written once each.
     pub fn finish(
         self,
         keys: &CacheKeys,
         names: BTreeSet<IndexName>,
-        counts: (u64, u64),
+        counts: Counts,
         segments: impl Iterator<Item = Result<[u8; SEGMENT], CacheDamaged>>,
         chunks: impl Iterator<Item = Result<[u8; CHUNK], CacheDamaged>>,
+        hooks: impl Iterator<Item = Result<[u8; HOOK], CacheDamaged>>,
     ) -> Result<Layer, BuildError> {
         let id = layer_id(keys, &names);
         let (file, frames) = self.frames.finish()?;
@@ -227,12 +239,15 @@ impl LayerBuilder {
         let (file, packs) = packs.finish()?;
         let mut fences = FenceWriter::new(self.nest.create(nest::FENCES)?, &self.key);
         // Each table is dropped once written: fences of large layers are not held twice.
-        let (file, segments) = table::write(file, Tag::Segments, counts.0, segments)?;
+        let (file, segments) = table::write(file, Tag::Segments, counts.segments, segments)?;
         segments.fences().write(&mut fences)?;
         let segments = *segments.region();
-        let (file, chunks) = table::write(file, Tag::Chunks, counts.1, chunks)?;
+        let (file, chunks) = table::write(file, Tag::Chunks, counts.chunks, chunks)?;
         chunks.fences().write(&mut fences)?;
         let chunks = *chunks.region();
+        let (file, hooks) = table::write(file, Tag::Hooks, counts.hooks, distinct(hooks))?;
+        hooks.fences().write(&mut fences)?;
+        let hooks = *hooks.region();
         let mut fences = fences.finish()?;
         fences.rewind()?;
         let layer = Layer {
@@ -243,6 +258,7 @@ impl LayerBuilder {
             packs,
             segments,
             chunks,
+            hooks,
             fences,
             key: self.key,
         };
@@ -269,15 +285,18 @@ pub fn merge(layers: &[Layer], nest: Nest, keys: &CacheKeys) -> Result<Layer, Bu
         numbers.push(of_layer);
     }
     let names = layers.iter().flat_map(|layer| &layer.names).copied();
-    let counts = (
-        layers.iter().map(|layer| layer.segments.count()).sum(),
-        layers.iter().map(|layer| layer.chunks.count()).sum(),
-    );
+    let counts = Counts {
+        segments: layers.iter().map(|layer| layer.segments.count()).sum(),
+        chunks: layers.iter().map(|layer| layer.chunks.count()).sum(),
+        hooks: layers.iter().map(|layer| layer.hooks.count()).sum(),
+    };
     let runs = || layers.iter().zip(&numbers);
     let segments =
         runs().map(|(layer, numbers)| renumbered(&layer.blocks, &layer.segments, numbers));
     let chunks = runs().map(|(layer, numbers)| renumbered(&layer.blocks, &layer.chunks, numbers));
-    builder.finish(keys, names.collect(), counts, Merge::new(segments), Merge::new(chunks))
+    let hooks = layers.iter().map(|layer| layer.blocks.scan_all(&layer.hooks));
+    let (segments, chunks) = (Merge::new(segments), Merge::new(chunks));
+    builder.finish(keys, names.collect(), counts, segments, chunks, Merge::new(hooks))
 }
 
 /// The records of a region, with packs under the numbers that `numbers` gives them.
@@ -310,7 +329,7 @@ fn encode_names(layer: &Layer, nonce: &[u8; 16], keys: &CacheKeys) -> Vec<u8> {
     let mut w = Writer::default();
     w.bytes(&MAGIC).bytes(nonce);
     w.u64(layer.frames.count()).u64(layer.packs.count());
-    w.u64(layer.segments.count()).u64(layer.chunks.count());
+    w.u64(layer.segments.count()).u64(layer.chunks.count()).u64(layer.hooks.count());
     for name in &layer.names {
         w.bytes(name.owner.as_bytes()).bytes(name.hash.as_bytes());
     }
@@ -320,7 +339,7 @@ fn encode_names(layer: &Layer, nonce: &[u8; 16], keys: &CacheKeys) -> Vec<u8> {
     text
 }
 
-type Names = ([u8; 16], [u64; 4], BTreeSet<IndexName>);
+type Names = ([u8; 16], [u64; 5], BTreeSet<IndexName>);
 
 fn parse_names(body: &[u8]) -> Result<Names, FormatError> {
     let what = "names of a layer";
@@ -329,7 +348,7 @@ fn parse_names(body: &[u8]) -> Result<Names, FormatError> {
         return Err(FormatError::Invalid { what });
     }
     let nonce = r.array()?;
-    let counts = [r.u64()?, r.u64()?, r.u64()?, r.u64()?];
+    let counts = [r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?];
     let mut names = BTreeSet::new();
     while !r.rest().is_empty() {
         let owner = SnapshotId::from_bytes(r.array()?);

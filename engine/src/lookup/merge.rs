@@ -63,6 +63,17 @@ where
     }
 }
 
+/// Sorted records without duplicates.
+pub fn distinct<const W: usize>(
+    records: impl Iterator<Item = Result<[u8; W], CacheDamaged>>,
+) -> impl Iterator<Item = Result<[u8; W], CacheDamaged>> {
+    let mut last = None;
+    records.filter(move |record| match record {
+        Ok(record) => last.replace(*record) != Some(*record),
+        Err(_) => true,
+    })
+}
+
 /// How many of the smallest layers become one, given all sizes from large to small; 0 if there are not more than
 /// `layers_max`. Takes enough to stay below, and then all that are no more than twice what was taken: so a record
 /// is written again only when its layer grows by half or more, a number of times that grows with the logarithm.

@@ -32,7 +32,7 @@ pub struct PackFace {
     pub id: PackId,
     /// Bytes on storage.
     pub len: u32,
-    /// Data or map pack.
+    /// Data, map or print pack.
     pub kind: Kind,
     /// How many frames it has.
     pub frames: u32,

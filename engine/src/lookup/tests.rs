@@ -1,6 +1,6 @@
 //! The lookup against a model that is a map, on a cache that everybody damages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -8,93 +8,19 @@ use std::path::{Path, PathBuf};
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
-use repo_format::frame::Codec;
-use repo_format::id::{IndexHash, SnapshotId};
-use repo_format::index::{ChunkRecord, IndexedPack, Records, SegmentRecord};
+use repo_format::index::{HookRecord, Records};
 
 use super::*;
+
+mod model;
+
+use model::{Model, Objects, Sort, fingerprint, name, object, objects, sample};
 
 /// Small enough that a few objects make batches, layers and merges of all sorts.
 const SMALL: Bounds = Bounds { batch_bytes: 3000, runs_max: 4, layers_max: 2 };
 
-type Objects = BTreeMap<IndexName, IndexObject>;
-type Places = BTreeSet<(PackId, Place)>;
-
 fn key() -> Secret {
     Secret::from_bytes([7; 32])
-}
-
-fn hash(text: &str) -> [u8; 32] {
-    *blake3::hash(text.as_bytes()).as_bytes()
-}
-
-fn name(number: usize) -> IndexName {
-    let bytes = hash(&format!("name {number}"));
-    IndexName {
-        owner: SnapshotId::from_bytes(*bytes.first_chunk().unwrap()),
-        hash: IndexHash::from_bytes(*bytes.last_chunk().unwrap()),
-    }
-}
-
-/// Few different ids, so that they repeat in and between objects; some differ only behind their first bytes.
-fn id(number: u16) -> [u8; 32] {
-    let mut id = hash(&format!("id {}", number / 4));
-    id[if number & 1 == 0 { 9 } else { 31 }] = number as u8 & 3;
-    id
-}
-
-fn chunk_id_of(number: u16) -> ChunkId {
-    ChunkId::from_bytes(*id(number).first_chunk().unwrap())
-}
-
-fn pack(number: u8, kind: Kind) -> IndexedPack {
-    let frame = FrameInfo { sealed_len: 1000, plain_len: 1 << 20, codec: Codec::Zstd };
-    IndexedPack {
-        id: PackId::from_bytes(hash(&format!("pack {number} {kind:?}"))),
-        len: 1000 * u32::from(number) + 5000,
-        kind,
-        frames: vec![frame; 1 + usize::from(number) * 3],
-    }
-}
-
-/// An object with records of `ids`; its packs are those with the numbers `first_pack` to `first_pack + 2`.
-fn object(first_pack: u8, is_chunks: bool, ids: &[u16]) -> IndexObject {
-    let kind = if is_chunks { Kind::DataPack } else { Kind::MapPack };
-    let packs = (0..3).map(|i| pack(first_pack.wrapping_add(i), kind));
-    let place = |i: usize| Place { frame: 0, offset: i as u32, len: 9 };
-    let ids = ids.iter().copied().enumerate();
-    let records = match is_chunks {
-        true => Records::Chunks(
-            ids.map(|(i, number)| ChunkRecord {
-                id: chunk_id_of(number),
-                pack: i as u32 % 3,
-                place: place(i),
-            })
-            .collect(),
-        ),
-        false => Records::Segments(
-            ids.map(|(i, number)| SegmentRecord {
-                id: id(number),
-                kind: [EntryKind::Map, EntryKind::Node][i % 2],
-                pack: i as u32 % 3,
-                place: place(i),
-            })
-            .collect(),
-        ),
-    };
-    let mut object = IndexObject { packs: packs.collect(), records };
-    let text = object.encode();
-    IndexObject::parse(object.kind(), &text).unwrap()
-}
-
-fn objects() -> impl Strategy<Value = Objects> {
-    let one = (any::<u8>(), any::<bool>(), vec(0_u16..400, 0..300));
-    vec(one, 1..12).prop_map(|list| {
-        let objects = list.into_iter().enumerate();
-        objects
-            .map(|(i, (first_pack, is_chunks, ids))| (name(i), object(first_pack, is_chunks, &ids)))
-            .collect()
-    })
 }
 
 /// Opens some of the objects; also says which were fetched.
@@ -115,81 +41,9 @@ fn open(objects: &Objects, place: &CachePlace) -> Lookup {
     open_some(objects, &objects.keys().copied().collect(), place).0
 }
 
-struct Model {
-    segments: BTreeMap<([u8; 32], EntryKind), Places>,
-    chunks: BTreeMap<ChunkId, Places>,
-    packs: BTreeMap<PackId, IndexedPack>,
-    records: u64,
-}
-
-fn model<'a>(objects: impl Iterator<Item = &'a IndexObject>) -> Model {
-    let (mut segments, mut chunks) = (BTreeMap::<_, Places>::new(), BTreeMap::<_, Places>::new());
-    let (mut packs, mut count) = (BTreeMap::new(), 0);
-    for object in objects {
-        let id_of = |pack: u32| object.packs[pack as usize].id;
-        packs.extend(object.packs.iter().map(|pack| (pack.id, pack.clone())));
-        match &object.records {
-            Records::Segments(records) => records.iter().for_each(|record| {
-                count += 1;
-                let places = segments.entry((record.id, record.kind)).or_default();
-                places.insert((id_of(record.pack), record.place));
-            }),
-            Records::Chunks(records) => records.iter().for_each(|record| {
-                count += 1;
-                let places = chunks.entry(record.id).or_default();
-                places.insert((id_of(record.pack), record.place));
-            }),
-        }
-    }
-    Model { segments, chunks, packs, records: count }
-}
-
-/// Asks for everything that is there and for much that is not. `Err`: the cache is damaged; never a wrong answer.
-#[track_caller]
-fn compare(lookup: &Lookup, model: &Model) -> Result<(), LookupError> {
-    let named = |location: Location| (lookup.pack_id(location.pack), location.place);
-    let none = Places::new();
-    for number in 0..420 {
-        for kind in [EntryKind::Map, EntryKind::Node, EntryKind::Disk] {
-            let expected = model.segments.get(&(id(number), kind)).unwrap_or(&none);
-            let all = lookup.find_all(kind, &id(number))?;
-            assert_eq!(&all.into_iter().map(named).collect::<Places>(), expected);
-            let one = lookup.find(kind, &id(number))?.map(named);
-            assert_eq!(one.is_some(), !expected.is_empty());
-            assert!(one.is_none_or(|place| expected.contains(&place)));
-        }
-        let expected = model.chunks.get(&chunk_id_of(number)).unwrap_or(&none);
-        let all = lookup.find_all_chunks(&chunk_id_of(number))?;
-        assert_eq!(&all.into_iter().map(named).collect::<Places>(), expected);
-        let one = lookup.find_chunk(&chunk_id_of(number))?.map(named);
-        assert_eq!(one.is_some(), !expected.is_empty());
-        assert!(one.is_none_or(|place| expected.contains(&place)));
-    }
-    let (mut segments, mut chunks) = (BTreeMap::<_, Places>::new(), BTreeMap::<_, Places>::new());
-    for record in lookup.segments() {
-        let (kind, id, location) = record?;
-        segments.entry((id, kind)).or_default().insert(named(location));
-    }
-    for record in lookup.chunks() {
-        let (id, location) = record?;
-        chunks.entry(id).or_default().insert(named(location));
-    }
-    assert!(segments == model.segments && chunks == model.chunks);
-    assert_eq!(lookup.segment_count() + lookup.chunk_count(), model.records);
-    let packs: Vec<_> = lookup.packs().collect();
-    assert_eq!(packs.len(), model.packs.len(), "each pack once");
-    for (number, id, len, kind) in packs {
-        let (facts, expected) = (lookup.pack(number)?, &model.packs[&id]);
-        assert_eq!((facts.id, facts.len, facts.kind), (id, len, kind));
-        assert_eq!((len, kind), (u64::from(expected.len), expected.kind));
-        assert_eq!(facts.frames, expected.frames);
-    }
-    Ok(())
-}
-
 #[track_caller]
 fn check_same(lookup: &Lookup, objects: &Objects) {
-    compare(lookup, &model(objects.values())).unwrap();
+    Model::of(objects.values()).compare(lookup).unwrap();
 }
 
 fn temporary_cache() -> (tempfile::TempDir, CachePlace) {
@@ -301,13 +155,13 @@ proptest! {
         drop(open(&objects, &place));
         let before = files(&place);
         harms.iter().for_each(|harm| damage(&before, harm));
-        let model = model(objects.values());
+        let model = Model::of(objects.values());
         let lookup = open(&objects, &place);
-        let right_or_said = |lookup: &Lookup| match compare(lookup, &model) {
+        let right_or_said = |lookup: &Lookup| match model.compare(lookup) {
             Ok(()) => {}
             Err(LookupError::CacheDamaged(_)) => {
                 Lookup::discard(&place).unwrap();
-                compare(&open(&objects, &place), &model).unwrap();
+                model.compare(&open(&objects, &place)).unwrap();
             }
             Err(other) => panic!("{other}"),
         };
@@ -320,18 +174,62 @@ proptest! {
     }
 }
 
-fn sample() -> Objects {
-    let ids =
-        |n: usize| -> Vec<u16> { (0..250).map(|i| ((i * 7 + n * 31) % 400) as u16).collect() };
-    (0..9).map(|n| (name(n), object(n as u8 * 2, n % 2 == 0, &ids(n)))).collect()
-}
-
 #[test]
 fn s11_one_id_may_fill_many_blocks() {
     let mut ids = vec![8; 1000];
     ids.extend([7, 9, 300]);
-    let objects = [(name(0), object(0, true, &ids)), (name(1), object(5, false, &ids))].into();
+    let sorts = [Sort::Chunks, Sort::Segments, Sort::Prints].into_iter().enumerate();
+    let objects = sorts.map(|(i, sort)| (name(i), object(i as u8 * 5, sort, &ids))).collect();
     check_same(&open(&objects, &CachePlace::Temporary), &objects);
+}
+
+/// An object of prints with a hook from each of `fingerprints` to every one of its segments.
+fn hooked(first_pack: u8, fingerprints: &[Fingerprint]) -> IndexObject {
+    let ids: Vec<u16> = (0..300).map(|i| i + u16::from(first_pack)).collect();
+    let mut object = object(first_pack, Sort::Prints, &ids);
+    let Records::Prints(prints, hooks) = &mut object.records else {
+        panic!("prints");
+    };
+    let each = |fingerprint: &Fingerprint| {
+        let fingerprint = *fingerprint;
+        (0..prints.len() as u32).map(move |segment| HookRecord { fingerprint, segment })
+    };
+    *hooks = fingerprints.iter().flat_map(each).collect();
+    object
+}
+
+#[test]
+fn one_fingerprint_may_fill_many_blocks_as_may_those_that_begin_alike() {
+    // Not in order: whoever gives objects to a lookup need not have parsed them.
+    let numbers = [9, 3, 12, 4, 40, 20];
+    let fingerprints: Vec<_> = numbers.into_iter().map(fingerprint).collect();
+    let objects: Objects =
+        (0..4).map(|i| (name(i), hooked(i as u8 * 9, &fingerprints[i..]))).collect();
+    let (_guard, place) = temporary_cache();
+    for _ in 0..2 {
+        check_same(&open(&objects, &place), &objects);
+    }
+}
+
+#[test]
+fn hooks_that_objects_repeat_are_kept_once_in_a_layer() {
+    let mut objects: Objects = (0..5).map(|i| (name(i), hooked(0, &[fingerprint(1)]))).collect();
+    for object in objects.values_mut() {
+        let Records::Prints(_, hooks) = &mut object.records else {
+            panic!("prints");
+        };
+        hooks.extend(hooks.clone());
+    }
+    let lookup = open(&objects, &CachePlace::Temporary);
+    check_same(&lookup, &objects);
+    assert_eq!(lookup.hook_count(), 300 * lookup.layers.len() as u64);
+}
+
+#[test]
+fn hooks_need_only_fences_in_memory() {
+    type Hooks = fence::Fences<{ record::HOOK }>;
+    assert_eq!(Hooks::file_len(1), 8);
+    assert_eq!(Hooks::file_len(46 * 1000), 8000);
 }
 
 #[test]
@@ -435,8 +333,25 @@ fn what_was_fetched_before_an_error_is_not_fetched_again() {
 
 #[test]
 fn records_of_unknown_packs_are_refused() {
-    let mut object = object(0, true, &[1, 2, 3]);
-    object.packs.truncate(1);
+    for sort in [Sort::Chunks, Sort::Segments, Sort::Prints] {
+        let mut object = object(0, sort, &[1, 2, 3]);
+        object.packs.truncate(1);
+        check_refused(&object);
+    }
+}
+
+#[test]
+fn hooks_of_unknown_prints_are_refused() {
+    let mut object = object(0, Sort::Prints, &[1, 2, 3]);
+    let Records::Prints(prints, _) = &mut object.records else {
+        panic!("prints");
+    };
+    prints.truncate(2);
+    check_refused(&object);
+}
+
+#[track_caller]
+fn check_refused(object: &IndexObject) {
     let opened = Lookup::open(&[name(0)].into(), &CachePlace::Temporary, &key(), &mut |_| {
         Ok::<_, io::Error>(object.clone())
     });

@@ -1,19 +1,24 @@
-//! `codec.json`: padding, maps, nodes, disks, ids, CBOR objects, packs and index texts (SPEC 3, 5.2, 5.3, 7 to 11).
+//! `codec.json`: padding, maps, nodes, disks, prints, ids, CBOR objects, packs and index texts (SPEC 3, 5.2, 5.3, 7 to 11).
 
 use repo_format::config::Config;
 use repo_format::disk::{Disk, disk_id};
 use repo_format::frame::{Codec, FrameInfo, Place, StoredFrame};
 use repo_format::header::{Kind, SealedHeader};
-use repo_format::id::{ChunkId, Digest, DiskId, IndexHash, NodeId, PackId, RunId, SnapshotId};
-use repo_format::index::{ChunkRecord, IndexObject, IndexedPack, Records, SegmentRecord};
-use repo_format::limits::SEGMENT_LEN;
+use repo_format::id::{
+    ChunkId, Digest, DiskId, Fingerprint, IndexHash, NodeId, PackId, RunId, SnapshotId,
+};
+use repo_format::index::{
+    ChunkRecord, HookRecord, IndexObject, IndexedPack, Records, SegmentRecord,
+};
+use repo_format::limits::{BLOCK_LEN, SEGMENT_LEN};
 use repo_format::map::{ChunkRef, Extent, Fill, Map};
 use repo_format::node::{Node, node_id};
 use repo_format::object_name::{IndexName, ObjectName};
 use repo_format::pack::{Close, Entries, EntryKind, Pack, PackBuilder, Trailer, frame_offset};
 use repo_format::padding::padded;
+use repo_format::print::{Print, StoredPrint};
 use repo_format::seal::{Sealer, open_catalog, open_object, seal_object};
-use repo_format::segment::{chunk_id, segment_id};
+use repo_format::segment::{Units, chunk_id, segment_id};
 use repo_format::session::SessionRecord;
 use repo_format::snapshot::{Consistency, DiskRole, Origin, Snapshot, SnapshotDisk, Statistics};
 use repo_format::state::{Phase, State};
@@ -48,7 +53,7 @@ const PADDED: [u64; 20] = [
 
 /// The file, made anew.
 pub fn made() -> Value {
-    let [data, catalog] = [data_pack(), map_pack()];
+    let [data, catalog, prints] = [data_pack(), map_pack(), print_pack()];
     json!({
         "pad": PADDED.map(|len| (len, padded(len))),
         "map": [map(chunk_table()[2..].to_vec(), vec![(1, Some((0, 0))), (SEGMENT_LEN as u32 - 1, None)]), map(chunk_table(), extents())],
@@ -56,10 +61,14 @@ pub fn made() -> Value {
         "disk": [disk(0, false), disk(1, true), disk((1 << 30) + 1, true), disk(1 << 54, false)],
         "ids": ids(),
         "segment": [segment()],
+        "fingerprint": FINGERPRINTED.map(fingerprint),
+        "print": [print(&FULL, None), print(&CHANGED, Some(&FULL))],
         "objects": objects(),
         "clear": clear_objects(),
-        "pack": [pack(&data, "data pack seed"), pack(&catalog, "map pack seed")],
-        "index": [index(chunk_index(&data)), index(segment_index(&catalog))],
+        "pack": [
+            pack(&data, "data pack seed"), pack(&catalog, "map pack seed"), pack(&prints, "print pack seed"),
+        ],
+        "index": [index(chunk_index(&data)), index(segment_index(&catalog)), index(print_index(&prints))],
     })
 }
 
@@ -75,6 +84,9 @@ pub fn check_read(file: &Value) {
     }
     for entry in list("disk") {
         assert!(Disk::parse(&unhex(&entry["bytes"])).is_ok());
+    }
+    for entry in list("print") {
+        assert!(StoredPrint::parse(&unhex(&entry["bytes"])).is_ok());
     }
     let keys = full_keys();
     let opened = list("objects").iter().map(|entry| unhex(&entry["object"])).collect::<Vec<_>>();
@@ -169,7 +181,68 @@ fn segment() -> Value {
     let mut segment = vec![0; SEGMENT_LEN];
     segment[..6].copy_from_slice(b"xenith");
     let id = segment_id(&keys, &segment);
-    json!({ "key": hex(keys.segment.expose()), "data": hex(b"xenith"), "id": hex(id.as_bytes()) })
+    let units = Units::of(&keys, &segment);
+    json!({
+        "key": hex(keys.segment.expose()), "data": hex(b"xenith"), "id": hex(id.as_bytes()),
+        "units": units.values().map(hex).to_vec(),
+    })
+}
+
+// 7.4
+
+/// Beginnings of blocks: the last two make hooks.
+const FINGERPRINTED: [&str; 5] = ["", "xenith", "x", "hook 53", "hook 56"];
+
+fn fingerprint(data: &str) -> Value {
+    let keys = full_keys();
+    let mut block = data.as_bytes().to_vec();
+    block.resize(BLOCK_LEN, 0);
+    let fingerprint = Fingerprint::of(&keys, &block);
+    json!({
+        "key": hex(keys.fingerprint.expose()), "data": hex(data),
+        "fingerprint": hex(fingerprint.as_bytes()), "hook": fingerprint.is_hook(),
+    })
+}
+
+/// Texts in a segment of zeros, by their offsets.
+type Written = [(usize, &'static str)];
+
+const FULL: [(usize, &str); 4] =
+    [(0, "xenith"), (4096 * 17 + 5, "block 17"), (4096 * 30, "gone"), (4_194_303, "!")];
+const CHANGED: [(usize, &str); 4] =
+    [(0, "xenith"), (4096 * 17 + 5, "block xvii"), (4096 * 600, "new"), (4_194_303, "!")];
+
+fn whole_print(written: &Written) -> Print {
+    let keys = full_keys();
+    let mut segment = vec![0; SEGMENT_LEN];
+    for (at, text) in written {
+        segment[*at..*at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    let blocks = segment.chunks(BLOCK_LEN).map(|block| Fingerprint::of(&keys, block)).collect();
+    Print::new(Units::of(&keys, &segment), blocks)
+}
+
+fn print_entry(written: &Written, base: Option<&Written>) -> Vec<u8> {
+    let print = whole_print(written);
+    match base.map(whole_print) {
+        None => print.encode(&Print::of_zeros(&full_keys())),
+        Some(base) => print.encode_delta(base.units().segment_id(&full_keys()), &base, 1),
+    }
+}
+
+fn print(written: &Written, base: Option<&Written>) -> Value {
+    let keys = full_keys();
+    let print = whole_print(written);
+    let bytes = print_entry(written, base);
+    let stored = StoredPrint::parse(&bytes).expect("a sound print");
+    let given = (0..).zip(print.fingerprints()).filter(|(_, found)| **found != Fingerprint::ZERO);
+    let block = |(block, found): (u32, &Fingerprint)| json!([block, hex(found.as_bytes())]);
+    json!({
+        "written": written, "bytes": hex(bytes),
+        "depth": stored.depth(), "base": stored.base().map(|base| hex(base.as_bytes())),
+        "key": hex(keys.segment.expose()), "id": hex(print.units().segment_id(&keys).as_bytes()),
+        "units": print.units().values().map(hex).to_vec(), "blocks": given.map(block).collect::<Vec<_>>(),
+    })
 }
 
 // 9
@@ -305,6 +378,18 @@ fn map_pack() -> Pack {
     builder.finish(Close::Padded)
 }
 
+fn print_pack() -> Pack {
+    let keys = full_keys();
+    let mut builder = PackBuilder::new(&keys, Kind::PrintPack, &secret("print pack seed"));
+    for (written, base) in [(&FULL, None), (&CHANGED, Some(&FULL[..]))] {
+        let id = *whole_print(written).units().segment_id(&keys).as_bytes();
+        let entry = print_entry(written, base);
+        let len = entry.len() as u32;
+        builder.append_catalog(&raw(entry), &[(id, EntryKind::Print, len)]);
+    }
+    builder.finish(Close::Padded)
+}
+
 fn pack(pack: &Pack, seed: &str) -> Value {
     let keys = full_keys();
     let bytes = &pack.bytes;
@@ -367,8 +452,23 @@ fn chunk_index(pack: &Pack) -> IndexObject {
 }
 
 fn segment_index(pack: &Pack) -> IndexObject {
+    let records = Records::Segments(catalog_records(pack));
+    IndexObject { packs: indexed(pack, Kind::MapPack), records }
+}
+
+fn print_index(pack: &Pack) -> IndexObject {
+    let mut records = catalog_records(pack);
+    records.sort_by_key(|record| record.id);
+    let fingerprint = |at: usize| Fingerprint::from_bytes([[0x20; 12], [0x40; 12]][at]);
+    let hook = |(at, segment)| HookRecord { fingerprint: fingerprint(at), segment };
+    let hooks = [(0, 1), (1, 0), (1, 1)].map(hook).to_vec();
+    let records = Records::Prints(records, hooks);
+    IndexObject { packs: indexed(pack, Kind::PrintPack), records }
+}
+
+fn catalog_records(pack: &Pack) -> Vec<SegmentRecord> {
     let Entries::Catalog(entries) = &pack.contents.entries else {
-        panic!("a map pack");
+        panic!("a map or print pack");
     };
     let named = entries.iter().filter(|entry| entry.kind != EntryKind::Snapshot);
     let record = |e: &repo_format::pack::CatalogEntry| SegmentRecord {
@@ -377,8 +477,7 @@ fn segment_index(pack: &Pack) -> IndexObject {
         pack: 0,
         place: e.place,
     };
-    let records = Records::Segments(named.map(record).collect());
-    IndexObject { packs: indexed(pack, Kind::MapPack), records }
+    named.map(record).collect()
 }
 
 fn index(mut index: IndexObject) -> Value {
@@ -387,9 +486,13 @@ fn index(mut index: IndexObject) -> Value {
     let object = seal_object(&keys, index.kind(), &secret("index seed"), &text);
     let owner = SnapshotId::from_bytes(array("snapshot"));
     let name = IndexName { owner, hash: IndexHash::of(&object) };
+    let name = match index.kind() {
+        Kind::PrintIndex => ObjectName::Prints(name),
+        _ => ObjectName::Index(name),
+    };
     json!({
         "kind": index.kind() as u8,
-        "name": ObjectName::Index(name).to_string(),
+        "name": name.to_string(),
         "salt": hex(secret("index seed").expose()),
         "text": hex(text),
         "object": hex(object),

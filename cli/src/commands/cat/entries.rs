@@ -56,9 +56,10 @@ pub fn session(name: ObjectName, session: &Result<SessionRecord, FormatError>) -
 
 /// An index object.
 pub fn index(name: ObjectName, len: u64, object: &IndexObject) -> Value {
-    let records = match &object.records {
-        Records::Segments(records) => records.len(),
-        Records::Chunks(records) => records.len(),
+    let (records, hooks) = match &object.records {
+        Records::Segments(records) => (records.len(), 0),
+        Records::Chunks(records) => (records.len(), 0),
+        Records::Prints(records, hooks) => (records.len(), hooks.len()),
     };
     let packs = object.packs.iter().map(|pack| {
         json!({
@@ -73,6 +74,7 @@ pub fn index(name: ObjectName, len: u64, object: &IndexObject) -> Value {
         "kind": kind_name(object.kind()),
         "bytes": len,
         "records": records,
+        "hooks": hooks,
         "packs": packs.collect::<Vec<_>>(),
     })
 }
@@ -134,6 +136,7 @@ const fn entry_name(kind: EntryKind) -> &'static str {
         EntryKind::Node => "node",
         EntryKind::Disk => "disk",
         EntryKind::Snapshot => "snapshot",
+        EntryKind::Print => "print",
     }
 }
 
@@ -146,7 +149,7 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::PrintPack => "print pack",
         Kind::SegmentIndex => "segment index",
         Kind::ChunkIndex => "chunk index",
-        Kind::HookIndex => "hook index",
+        Kind::PrintIndex => "print index",
         Kind::Snapshot => "snapshot",
         Kind::Session => "session",
         Kind::State => "state",
