@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
 
-use crate::rows::{Measured, index, memory};
+use crate::rows::{Measured, index, memory, nights};
 
 /// The first argument of a child.
 pub const FLAG: &str = "--child";
@@ -17,6 +17,9 @@ pub fn run(arguments: &[String]) -> Measured<()> {
         ["index-build", directory, records] => index::build(directory, records.parse()?),
         ["index-ask", directory, records] => index::ask(directory, records.parse()?),
         ["memory", job, directory, bytes] => memory::run(job, directory, bytes.parse()?),
+        ["night", repository, cache, disk, night] => {
+            nights::run(repository, cache, disk, night.parse()?)
+        }
         _ => Err("unknown job".into()),
     }
 }

@@ -9,9 +9,13 @@
 mod child;
 mod disks;
 mod harness;
+mod journal;
+mod profiles;
 mod repositories;
 mod rows;
 mod samples;
+mod series;
+mod survey;
 mod table;
 
 use std::process::ExitCode;

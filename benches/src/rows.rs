@@ -9,9 +9,10 @@ mod exports;
 pub mod index;
 pub mod memory;
 mod new_data;
-mod nights;
+pub mod nights;
 mod one_block;
 mod restore;
+mod scattered;
 mod unchanged;
 mod workers;
 mod xva;
@@ -29,7 +30,7 @@ pub struct Group {
 }
 
 /// All of them, in the order of SPEC 15.
-pub static GROUPS: [Group; 13] = [
+pub static GROUPS: [Group; 14] = [
     Group { name: "unchanged", measure: unchanged::rows },
     Group { name: "new-data", measure: new_data::rows },
     Group { name: "changed", measure: changed::rows },
@@ -39,6 +40,7 @@ pub static GROUPS: [Group; 13] = [
     Group { name: "zeros", measure: zeros::rows },
     Group { name: "index", measure: index::rows },
     Group { name: "nights", measure: nights::rows },
+    Group { name: "scattered", measure: scattered::rows },
     Group { name: "one-block", measure: one_block::rows },
     Group { name: "exports", measure: exports::rows },
     Group { name: "memory", measure: memory::rows },

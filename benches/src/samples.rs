@@ -5,9 +5,10 @@
 pub struct Random(u64);
 
 impl Random {
-    /// A series of its own for each seed.
+    /// A series of its own for each seed, also for seeds that follow each other.
     pub const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        let mut seeds = Self(seed);
+        Self(seeds.next())
     }
 
     /// The next number.
@@ -21,6 +22,11 @@ impl Random {
     /// A number below `limit`.
     pub const fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
+    }
+
+    /// A number from 0 up to 1, which it never is.
+    pub const fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -53,6 +59,29 @@ pub fn fill_noise(seed: u64, bytes: &mut [u8]) {
     let mut random = Random::new(seed);
     for word in bytes.chunks_mut(8) {
         word.copy_from_slice(&random.next().to_le_bytes()[..word.len()]);
+    }
+}
+
+/// Bytes of a block.
+pub const BLOCK_LEN: usize = 4096;
+/// A made block is records of this length: a phrase that its file has everywhere, and noise.
+const RECORD_LEN: usize = 64;
+/// What a compressor needs for a record besides the noise, found by trying.
+const RECORD_COST: f64 = 2.0;
+
+/// Fills `block` with the content number `number`, unlike any other. Sixteen numbers in a row are of one file, which
+/// zstd -3 shrinks to one of the `shares` of its size.
+pub fn fill_block(number: u64, shares: &[f64], block: &mut [u8]) {
+    let mut file = Random::new(number >> 4 ^ 0xF11E);
+    let share = shares[file.below(shares.len() as u64) as usize];
+    let noise_len = (RECORD_LEN as f64 * share - RECORD_COST).round().max(1.0) as usize;
+    fill_noise(number, block);
+    if share >= 1.0 {
+        return;
+    }
+    let phrase: Vec<u8> = (noise_len..RECORD_LEN).map(|_| b'a' + file.below(26) as u8).collect();
+    for record in block.chunks_exact_mut(RECORD_LEN) {
+        record[noise_len..].copy_from_slice(&phrase);
     }
 }
 

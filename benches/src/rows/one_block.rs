@@ -36,7 +36,7 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
         measured: format!(
             "{:.1} KiB: {:.1} KiB of metadata, {:.1} KiB of data ({segments} segments)",
             kib(added.total()),
-            kib(added.metadata),
+            kib(added.metadata()),
             kib(added.data)
         ),
         verdict: Verdict::of(added.total() < 64 << 10),

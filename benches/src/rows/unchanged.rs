@@ -9,7 +9,7 @@ use super::Measured;
 use crate::Scale;
 use crate::disks::of_image;
 use crate::harness::{Clock, compare};
-use crate::repositories::{Pools, examiner, in_memory, store};
+use crate::repositories::{Pools, examiner, in_memory, place, store};
 use crate::samples::{Look, sample};
 use crate::table::{Row, Verdict};
 
@@ -24,7 +24,7 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     let examine = |buffers: &mut Vec<Vec<u8>>| {
         for buffer in buffers {
             let bytes = std::mem::take(buffer);
-            let examined = examiner.examine(0, bytes).expect("the index can be asked");
+            let examined = examiner.examine(place(None), bytes).expect("the index can be asked");
             assert!(matches!(examined.verdict, Examined::Known(_)), "the segment was stored");
             *buffer = examined.buffer;
         }

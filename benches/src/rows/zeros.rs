@@ -12,7 +12,7 @@ use engine::storage::local::LocalStorage;
 use super::Measured;
 use crate::Scale;
 use crate::harness::{Clock, compare};
-use crate::repositories::{Bytes, Pools, create, examiner, forgetful, store};
+use crate::repositories::{Bytes, Pools, create, examiner, forgetful, place, store};
 use crate::table::{Row, Verdict};
 
 /// Segments of zeros, and a file without any.
@@ -31,7 +31,7 @@ fn zeros(scale: Scale) -> Measured<Row> {
     let examine = |buffers: &mut Vec<Vec<u8>>| {
         for buffer in buffers {
             let bytes = std::mem::take(buffer);
-            let examined = examiner.examine(0, bytes).expect("the index is not asked");
+            let examined = examiner.examine(place(None), bytes).expect("the index is not asked");
             assert!(matches!(examined.verdict, Examined::Zero), "it is zero");
             *buffer = examined.buffer;
         }
