@@ -31,6 +31,8 @@ pub struct SimulatedDisk {
     scale: f64,
     /// Where strokes over data began in earlier nights.
     hot: Vec<usize>,
+    /// Where the last piece was moved from.
+    moved_from: usize,
 }
 
 /// What a night was in truth.
@@ -76,6 +78,7 @@ impl SimulatedDisk {
             next_content: 1,
             scale: data_blocks as f64 / MEASURED_BLOCKS as f64,
             hot: Vec::new(),
+            moved_from: 0,
         };
         let before = disk.contents.clone();
         let mut block = 0;
@@ -158,7 +161,7 @@ impl SimulatedDisk {
         while left > 0 {
             let (change, mean) = self.piece(strokes, left);
             let piece = self.length(mean).min(left);
-            let source = self.random.below(blocks as u64) as usize;
+            let source = if change == Change::Moved { self.moved_from() } else { 0 };
             for number in 0..piece {
                 let mut looked_at = 0;
                 while (self.contents[at] == 0) != (ground == Ground::Zeros) && looked_at < blocks {
@@ -190,6 +193,17 @@ impl SimulatedDisk {
             draw -= pieces.count;
         }
         (Change::New, mean(new))
+    }
+
+    /// Where the next piece is moved from.
+    fn moved_from(&mut self) -> usize {
+        let per_segment = SEGMENT_LEN / BLOCK_LEN;
+        let (first, count) = match self.random.share() < self.profile.near {
+            true => (self.moved_from / per_segment * per_segment, per_segment),
+            false => (0, self.contents.len()),
+        };
+        self.moved_from = first + self.random.below(count as u64) as usize;
+        self.moved_from
     }
 
     /// Changes a block; `copy` is what it gets if it is moved.
