@@ -25,9 +25,6 @@ pub struct Profile {
     pub size: f64,
     /// Of the strokes over data, the share that begins where one of an earlier night began.
     pub hot: f64,
-    /// Of the pieces that are moved, the share that comes from the same 4 MiB as the one before: parts of one file that
-    /// was written again, or of neighbours.
-    pub near: f64,
     /// Shares of fresh strokes that begin 1-15, 16-63, 64-255 blocks behind the last; the others are anywhere.
     pub fresh_gaps: [f64; 3],
     /// The same for strokes over data.
@@ -88,7 +85,6 @@ const WEB: Profile = Profile {
     shares: [0.12, 0.2, 0.25, 0.35, 0.5, 0.72, 1.0, 1.0],
     size: 1.38,
     hot: 0.5,
-    near: 0.6,
     fresh_gaps: [0.32, 0.05, 0.08],
     over_gaps: [0.63, 0.09, 0.07],
     nights: [
@@ -138,7 +134,6 @@ const DB: Profile = Profile {
     shares: [0.33, 0.38, 0.43, 0.48, 0.52, 0.57, 0.62, 0.68],
     size: 1.13,
     hot: 0.58,
-    near: 0.4,
     fresh_gaps: [0.12, 0.0, 0.03],
     over_gaps: [0.61, 0.11, 0.21],
     nights: [
@@ -179,7 +174,6 @@ const WIN: Profile = Profile {
     shares: [0.12, 0.18, 0.25, 0.3, 0.36, 0.42, 0.65, 1.0],
     size: 1.21,
     hot: 0.2,
-    near: 0.0,
     fresh_gaps: [0.44, 0.26, 0.15],
     over_gaps: [0.55, 0.34, 0.08],
     nights: [
