@@ -25,6 +25,7 @@ use crate::hints::Hints;
 use crate::lookup::{Lookup, LookupError};
 use crate::observer::Observer;
 use crate::packer::{Packer, Packing, Threads};
+use crate::predecessor::{CountingNodes, Earlier};
 use crate::prints::Prints;
 use crate::repository::{ReadError, Repository};
 use crate::session::{Session, SessionError, Who};
@@ -129,6 +130,8 @@ fn run(
     let earlier = snapshots::list(repository, session.catalog()).map_err(SessionError::from)?;
     let entries = Arc::new(Entries::of(repository));
     let prints = Prints::of(repository, Arc::clone(&entries)).map_err(SessionError::from)?;
+    let lookup = Arc::new(lookup);
+    let nodes = CountingNodes::new(entries, Arc::clone(&lookup));
     let mut writer = DiskWriter {
         repository,
         threads,
@@ -136,14 +139,13 @@ fn run(
         examiner: Arc::new(Examiner {
             keys: repository.keys().clone(),
             chunker: Chunker::new(repository.keys().gear()),
-            lookup: Arc::new(lookup),
+            lookup,
             hints: Hints::load(repository, session.catalog())?.map(Arc::new),
             prints: Arc::new(prints),
         }),
         packer: Packer::new(repository, session, threads, request.packing, observer),
         observer,
-        entries,
-        earlier: &earlier.snapshots,
+        earlier: Earlier { snapshots: &earlier.snapshots, nodes },
         vm_name: request.vm_name.as_deref(),
         segments_stored: 0,
         data_bytes: 0,

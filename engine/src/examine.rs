@@ -17,6 +17,9 @@ use crate::lookup::{Lookup, LookupError};
 use crate::prints::{Known, Prints};
 use crate::reuse::{Origin, Plan, kept, origins};
 
+/// Times the bytes of a full print that the deltas above it may take.
+const DELTAS_PER_FULL_MAX: usize = 4;
+
 /// All that a worker needs; it changes nothing.
 pub struct Examiner {
     /// Names things.
@@ -269,7 +272,12 @@ impl Examiner {
         let delta = print.encode_delta(before.id, &before.print, depth);
         let delta_bytes = before.delta_bytes + delta.len();
         match full() {
-            (stored, ..) if delta_bytes > stored.len() => (stored, 0, 0),
+            (stored, ..)
+                if delta.len() >= stored.len()
+                    || delta_bytes > stored.len() * DELTAS_PER_FULL_MAX =>
+            {
+                (stored, 0, 0)
+            }
             _ => (delta, depth, delta_bytes),
         }
     }

@@ -1,6 +1,6 @@
 //! The predecessor of a disk: the one of an earlier snapshot that probably has most of its bytes at the same places.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use repo_format::id::{DiskId, NodeId, SegmentId};
 use repo_format::node::Node;
@@ -11,42 +11,63 @@ use crate::lookup::Lookup;
 use crate::walk::{Nodes, Segments};
 use crate::window::NumberedSegment;
 
-/// Reads nodes with one index.
+/// Segments that have come when a predecessor is first looked for by content, and when for the last time.
+const SEEN_MIN: usize = 8;
+const SEEN_MAX: usize = 64;
+/// Segments that a predecessor shares with them at least.
+const SHARED_MIN: usize = 4;
+/// Disks that are looked at.
+const DISKS_COMPARED_MAX: usize = 64;
+
+/// Reads nodes with the index of what counts, which may be exchanged.
 #[derive(Clone)]
 pub(crate) struct CountingNodes {
-    pub(crate) entries: Arc<Entries>,
-    pub(crate) lookup: Arc<Lookup>,
+    entries: Arc<Entries>,
+    lookup: Arc<RwLock<Arc<Lookup>>>,
 }
 
 impl Nodes for CountingNodes {
     fn node(&self, id: NodeId) -> Result<Node, ContentReadError> {
-        self.entries.node(&self.lookup, id)
+        self.entries.node(&self.lookup(), id)
     }
 }
 
 impl CountingNodes {
+    pub(crate) fn new(entries: Arc<Entries>, lookup: Arc<Lookup>) -> Self {
+        Self { entries, lookup: Arc::new(RwLock::new(lookup)) }
+    }
+
+    /// Uses a newer index from now on; nothing holds the old one.
+    pub(crate) fn renew(&self, lookup: Arc<Lookup>) {
+        *self.lookup.write().unwrap_or_else(PoisonError::into_inner) = lookup;
+    }
+
+    fn lookup(&self) -> Arc<Lookup> {
+        Arc::clone(&self.lookup.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn segments(&self, id: DiskId) -> Result<Segments<Self>, ContentReadError> {
-        let disk = self.entries.disk(&self.lookup, id)?;
+        let disk = self.entries.disk(&self.lookup(), id)?;
         Segments::of(self.clone(), id, &disk)
     }
 }
 
 /// The segments of a predecessor, asked for in rising order.
-pub(crate) struct Predecessor {
+struct Predecessor {
     walk: Segments<CountingNodes>,
     next: Option<NumberedSegment>,
 }
 
 impl Predecessor {
     /// `None`: it cannot be read, which only makes the backup larger.
-    pub(crate) fn open(nodes: &CountingNodes, disk: DiskId) -> Option<Self> {
+    fn open(nodes: &CountingNodes, disk: DiskId) -> Option<Self> {
         let mut walk = nodes.segments(disk).ok()?;
         let next = walk.next_segment().ok()?;
         Some(Self { walk, next })
     }
 
     /// What stood at this place; `number` is above all before it.
-    pub(crate) fn segment(&mut self, number: u64) -> Option<SegmentId> {
+    fn segment(&mut self, number: u64) -> Option<SegmentId> {
         while let Some((found, id)) = self.next
             && found <= number
         {
@@ -56,6 +77,68 @@ impl Predecessor {
             }
         }
         None
+    }
+}
+
+/// Earlier snapshots, in which a predecessor is looked for.
+#[derive(Clone)]
+pub(crate) struct Earlier<'w> {
+    /// Oldest first.
+    pub(crate) snapshots: &'w [Snapshot],
+    pub(crate) nodes: CountingNodes,
+}
+
+/// What a disk is compared with while it is read.
+pub(crate) struct Comparison<'w> {
+    earlier: Earlier<'w>,
+    role: DiskRole,
+    predecessor: Option<Predecessor>,
+    /// The first segments of the disk, as long as it has no predecessor.
+    seen: Vec<NumberedSegment>,
+}
+
+impl<'w> Comparison<'w> {
+    /// Begins with the disk that `named` says, if it can be read; else the segments that come decide.
+    pub(crate) fn new(earlier: Earlier<'w>, role: DiskRole, named: Option<DiskId>) -> Self {
+        let predecessor = named.and_then(|disk| Predecessor::open(&earlier.nodes, disk));
+        Self { earlier, role, predecessor, seen: Vec::new() }
+    }
+
+    /// What stood at this place before; `number` is above all before it.
+    pub(crate) fn before(&mut self, number: u64) -> Option<SegmentId> {
+        self.predecessor.as_mut()?.segment(number)
+    }
+
+    /// Takes a segment that was read; when enough have come, the disk that shares most of them is the predecessor.
+    pub(crate) fn saw(&mut self, number: u64, id: SegmentId) {
+        if self.predecessor.is_some() || self.seen.len() == SEEN_MAX {
+            return;
+        }
+        self.seen.push((number, id));
+        if self.seen.len() >= SEEN_MIN && self.seen.len().is_power_of_two() {
+            let found = self.earlier.by_content(self.role, &self.seen);
+            self.predecessor = found.and_then(|disk| Predecessor::open(&self.earlier.nodes, disk));
+        }
+    }
+}
+
+impl Earlier<'_> {
+    /// Of the newest disks with this role, the one that has most of these segments at the same places.
+    fn by_content(&self, role: DiskRole, seen: &[NumberedSegment]) -> Option<DiskId> {
+        let mut ids = Vec::new();
+        for disk in self.snapshots.iter().rev().flat_map(|snapshot| &snapshot.disks) {
+            if disk.role == role && ids.len() < DISKS_COMPARED_MAX && !ids.contains(&disk.id) {
+                ids.push(disk.id);
+            }
+        }
+        let shared = |id: &DiskId| {
+            let mut disk = Predecessor::open(&self.nodes, *id)?;
+            Some(seen.iter().filter(|(number, id)| disk.segment(*number) == Some(*id)).count())
+        };
+        let counted = ids.into_iter().filter_map(|id| Some((shared(&id)?, id)));
+        let good = counted.filter(|(count, _)| *count >= SHARED_MIN);
+        // Of equals the first, which is the newest.
+        good.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, id)| id)
     }
 }
 

@@ -8,6 +8,11 @@ use crate::id::{ChunkId, Fingerprint, SegmentId};
 use crate::keys::Keys;
 use crate::limits::{BLOCK_LEN, SEGMENT_LEN, UNIT_LEN, UNITS};
 
+/// One fingerprint in so many is a hook. Of the blocks that moved in the nights of a web server, one in 32 misses 5 to
+/// 13 %, one in 16 half of that, for 0.03 % more of the new data; with one in 8, a second VM with the same files takes a sixth less
+/// again, for twice the hooks.
+const HOOK_ONE_IN: u8 = 16;
+
 /// The unit values of a segment: the nodes of its BLAKE3 tree above 64 KiB each (SPEC 7.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Units([ChainingValue; UNITS]);
@@ -99,10 +104,10 @@ impl Fingerprint {
         }
     }
 
-    /// Whether it is a hook (SPEC 7.4): one in 32 is, and never that of a block of zeros.
+    /// Whether it is a hook (SPEC 7.4): one in 16 is, and never that of a block of zeros.
     #[must_use]
     pub fn is_hook(&self) -> bool {
-        self.as_bytes()[0].is_multiple_of(32) && *self != Self::ZERO
+        self.as_bytes()[0].is_multiple_of(HOOK_ONE_IN) && *self != Self::ZERO
     }
 }
 

@@ -487,7 +487,7 @@ def fingerprint(key: bytes, block: bytes) -> bytes:
 
 
 def is_hook(found: bytes) -> bool:
-    return found[0] % 32 == 0 and not is_zero(found)
+    return found[0] % 16 == 0 and not is_zero(found)
 
 
 # BLAKE3, many equal steps at a time: the library has no way to its inner nodes. Each word of the state is one integer

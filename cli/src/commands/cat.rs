@@ -111,9 +111,11 @@ fn find(
     objects.retain(|(name, _)| short_name(*name).starts_with(&text));
     match objects.as_slice() {
         [object] => Ok(*object),
-        [] => {
-            refused(doing(), "there is no such object", "see what there is with `xenith cat index`")
-        }
+        [] => refused(
+            doing(),
+            "there is no such object",
+            "see what there is with `xenith cat index` and `xenith cat prints`",
+        ),
         several => {
             refused(doing(), format!("{} objects begin so", several.len()), "type more digits")
         }

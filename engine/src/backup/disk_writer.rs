@@ -9,16 +9,15 @@ use repo_format::limits::{DISK_SIZE_MAX, DISKS_MAX, SEGMENT_LEN, TEXT_MAX};
 use repo_format::node::root_level;
 use repo_format::object_name::IndexName;
 use repo_format::pack::EntryKind;
-use repo_format::snapshot::{DiskRole, Snapshot, SnapshotDisk};
+use repo_format::snapshot::{DiskRole, SnapshotDisk};
 
 use super::BackupError;
 use crate::catalog::open_lookup;
-use crate::entries::Entries;
 use crate::examine::{Examined, Examiner, Place, Trace, Verdict};
 use crate::lookup::LookupError;
 use crate::observer::{Event, Observer};
 use crate::packer::{Packer, Threads};
-use crate::predecessor::{CountingNodes, Predecessor, same_disk};
+use crate::predecessor::{Comparison, Earlier, same_disk};
 use crate::repository::Repository;
 use crate::snapshots;
 use crate::source::{DiskInfo, NextSegment, Role, Source, SourceError};
@@ -36,10 +35,8 @@ pub(super) struct DiskWriter<'r, 'w> {
     /// What counts, whatever is stored meanwhile.
     pub(super) counting: BTreeSet<IndexName>,
     pub(super) examiner: Arc<Examiner>,
-    /// Reads the catalog.
-    pub(super) entries: Arc<Entries>,
-    /// Earlier snapshots, oldest first.
-    pub(super) earlier: &'w [Snapshot],
+    /// Where predecessors are looked for.
+    pub(super) earlier: Earlier<'w>,
     /// What the user calls the VM.
     pub(super) vm_name: Option<&'w str>,
     /// New segments with prints so far.
@@ -50,7 +47,15 @@ pub(super) struct DiskWriter<'r, 'w> {
     pub(super) data_bytes: u64,
 }
 
-impl DiskWriter<'_, '_> {
+/// A disk that is being written.
+struct OpenDisk<'w> {
+    tree: TreeBuilder,
+    /// Bytes up to the end of the last segment.
+    passed: u64,
+    comparison: Comparison<'w>,
+}
+
+impl<'w> DiskWriter<'_, 'w> {
     /// Everything that the source delivers.
     pub(super) fn write_all(
         &mut self,
@@ -77,9 +82,9 @@ impl DiskWriter<'_, '_> {
         let in_flight = (SEGMENTS_PER_WORKER * workers.count()).min(SEGMENTS_MAX);
         let mut examined = workers.ordered(in_flight);
         let mut spare: Vec<Vec<u8>> = Vec::new();
-        let mut tree = TreeBuilder::default();
-        let (mut passed, mut last) = (0, None);
-        let mut before = self.predecessor(source, &info);
+        let mut last = None;
+        let tree = TreeBuilder::default();
+        let mut disk = OpenDisk { tree, passed: 0, comparison: self.comparison(source, &info) };
         let with_print = has_print(info.role);
         let size_bytes = loop {
             let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
@@ -91,7 +96,7 @@ impl DiskWriter<'_, '_> {
                     let examiner = Arc::clone(&self.examiner);
                     let place = Place {
                         number,
-                        before: before.as_mut().and_then(|disk| disk.segment(number)),
+                        before: disk.comparison.before(number),
                         stored_before: self.segments_stored,
                         with_print,
                     };
@@ -100,43 +105,41 @@ impl DiskWriter<'_, '_> {
             }
             while examined.is_full() {
                 let Some(segment) = examined.next() else { break };
-                spare.push(self.place(segment?, &mut tree, &mut passed)?);
+                spare.push(self.place(segment?, &mut disk)?);
             }
         };
         while let Some(segment) = examined.next() {
-            self.place(segment?, &mut tree, &mut passed)?;
+            self.place(segment?, &mut disk)?;
         }
         if last.is_some_and(|last| last * SEGMENT_LEN as u64 >= size_bytes) {
             return Err(damaged(&info, "it has data behind its end"));
         }
-        let rest = size_bytes.saturating_sub(passed);
+        let rest = size_bytes.saturating_sub(disk.passed);
         self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
-        self.close(info, size_bytes, tree)
+        self.close(info, size_bytes, disk.tree)
     }
 
-    /// The disk of an earlier snapshot to which this one is compared.
-    fn predecessor(&self, source: &dyn Source, info: &DiskInfo) -> Option<Predecessor> {
-        let facts = source.facts();
+    /// What a disk is compared with: the one of the same VM, else what shares most with it.
+    fn comparison(&self, source: &dyn Source, info: &DiskInfo) -> Comparison<'w> {
+        let (facts, role) = (source.facts(), stored_role(info.role));
         let name = self.vm_name.or(facts.vm_name.as_deref());
-        let earlier = snapshots::predecessor(self.earlier, facts.vm_uuid.as_deref(), name)?;
-        let disk = same_disk(earlier, stored_role(info.role), &info.key, &info.name)?;
-        let lookup = Arc::clone(&self.examiner.lookup);
-        let nodes = CountingNodes { entries: Arc::clone(&self.entries), lookup };
-        Predecessor::open(&nodes, disk.id)
+        let earlier = self.earlier.snapshots;
+        let snapshot = snapshots::predecessor(earlier, facts.vm_uuid.as_deref(), name);
+        let named = snapshot.and_then(|earlier| same_disk(earlier, role, &info.key, &info.name));
+        Comparison::new(self.earlier.clone(), role, named.map(|disk| disk.id))
     }
 
     /// Stores what is new in a segment and adds it to the tree; gives its buffer back.
     fn place(
         &mut self,
         segment: Examined,
-        tree: &mut TreeBuilder,
-        passed: &mut u64,
+        disk: &mut OpenDisk<'w>,
     ) -> Result<Vec<u8>, BackupError> {
         let before = self.packer.stored().new_bytes;
         let Examined { number, buffer, verdict } = segment;
         match verdict {
             Verdict::Zero => {}
-            Verdict::Known(id) => self.add_segment(number, id, tree)?,
+            Verdict::Known(id) => self.add_segment(number, id, disk)?,
             Verdict::New(id, cut) => {
                 if !self.packer.has_entry(EntryKind::Map, id.as_bytes()) {
                     for chunk in &cut.unknown {
@@ -154,12 +157,12 @@ impl DiskWriter<'_, '_> {
                         self.segments_stored += 1;
                     }
                 }
-                self.add_segment(number, id, tree)?;
+                self.add_segment(number, id, disk)?;
             }
         }
         let end = (number + 1) * SEGMENT_LEN as u64;
-        let passed_bytes = end.saturating_sub(*passed);
-        *passed = end;
+        let passed_bytes = end.saturating_sub(disk.passed);
+        disk.passed = end;
         let new_bytes = self.packer.stored().new_bytes - before;
         if self.packer.is_crowded() {
             self.renew_index()?;
@@ -181,7 +184,9 @@ impl DiskWriter<'_, '_> {
             lookup => lookup?,
         };
         self.packer.forget_known(&lookup)?;
-        self.examiner = Arc::new(self.examiner.with_lookup(Arc::new(lookup)));
+        let lookup = Arc::new(lookup);
+        self.earlier.nodes.renew(Arc::clone(&lookup));
+        self.examiner = Arc::new(self.examiner.with_lookup(lookup));
         Ok(())
     }
 
@@ -189,11 +194,12 @@ impl DiskWriter<'_, '_> {
         &mut self,
         number: u64,
         id: SegmentId,
-        tree: &mut TreeBuilder,
+        disk: &mut OpenDisk<'w>,
     ) -> Result<(), BackupError> {
         self.data_bytes += SEGMENT_LEN as u64;
-        tree.push(&self.examiner.keys, number, *id.as_bytes());
-        self.add_nodes(tree)
+        disk.comparison.saw(number, id);
+        disk.tree.push(&self.examiner.keys, number, *id.as_bytes());
+        self.add_nodes(&mut disk.tree)
     }
 
     fn add_nodes(&mut self, tree: &mut TreeBuilder) -> Result<(), BackupError> {
