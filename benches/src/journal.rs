@@ -3,10 +3,11 @@
 use std::fmt;
 use std::iter;
 
+use crate::counting::Frames;
 use crate::repositories::Bytes;
 use crate::samples::BLOCK_LEN;
 use crate::series::Truth;
-use crate::survey::{Frames, Maps};
+use crate::survey::{Alive, Maps};
 
 /// One night.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +20,8 @@ pub struct Night {
     pub maps: Maps,
     /// What the backup took.
     pub process: Process,
-    /// What a restore of this night is like, if that was looked at.
-    pub restore: Option<Restore>,
+    /// What a restore of this night opened, and how much of the repository is used, if that was looked at.
+    pub looked_at: Option<(Frames, Alive)>,
 }
 
 /// What a backup took.
@@ -32,19 +33,6 @@ pub struct Process {
     pub wall: f64,
     /// MiB of memory at the peak.
     pub peak_mib: f64,
-}
-
-/// What a restore is like.
-#[derive(Debug, Clone, Copy)]
-pub struct Restore {
-    /// In windows of 64 segments.
-    pub by_64: Frames,
-    /// In windows of 32.
-    pub by_32: Frames,
-    /// Share of the stored bytes of chunks that this night uses.
-    pub alive: f64,
-    /// Share that the nights use of which snapshots would be kept.
-    pub alive_kept: f64,
 }
 
 /// All nights of one profile.
@@ -130,7 +118,7 @@ impl fmt::Display for Journal {
             "CPU s",
             "wall s",
             "peak MiB",
-            "opened / distinct: 64, 32",
+            "opened / distinct",
             "alive / stored: last, last 14",
         ];
         writeln!(f, "| {} |\n|{}", columns.join(" | "), " --- |".repeat(columns.len()))?;
@@ -139,7 +127,7 @@ impl fmt::Display for Journal {
 }
 
 fn line(f: &mut fmt::Formatter<'_>, number: usize, night: &Night) -> fmt::Result {
-    let Night { truth, added, maps, process, restore } = night;
+    let Night { truth, added, maps, process, looked_at } = night;
     let sum = night.sum();
     let share = |bytes: u64| 100.0 * bytes as f64 / sum.added as f64;
     let changed = mb(truth.changed_blocks * BLOCK_LEN as u64);
@@ -152,14 +140,11 @@ fn line(f: &mut fmt::Formatter<'_>, number: usize, night: &Night) -> fmt::Result
         write!(f, "| {:.0}, {}, {} ", of.mean, of.p95, of.max)?;
     }
     write!(f, "| {:.2} | {:.2} | {:.0} ", process.cpu, process.wall, process.peak_mib)?;
-    match restore {
+    match looked_at {
         None => writeln!(f, "| | |"),
-        Some(Restore { by_64, by_32, alive, alive_kept }) => writeln!(
-            f,
-            "| {:.2}, {:.2} | {alive:.2}, {alive_kept:.2} |",
-            by_64.ratio(),
-            by_32.ratio()
-        ),
+        Some((frames, alive)) => {
+            writeln!(f, "| {:.2} | {:.2}, {:.2} |", frames.ratio(), alive.last, alive.kept)
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! Everything that is a ratio is measured as one, in one run (see [`harness`]); a miss is printed and is no failure.
 
 mod child;
+mod counting;
 mod disks;
 mod harness;
 mod journal;

@@ -1,8 +1,7 @@
-//! A survey of a repository: how finely segments are pieced together, and what a restore must open for them.
+//! A survey of a repository: how finely segments are pieced together, and how much of it is used.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use engine::lookup::PackNumber;
 use engine::reader::Reader;
 use engine::walk::Segments;
 use repo_format::id::{ChunkId, SegmentId};
@@ -42,20 +41,13 @@ pub struct Maps {
     pub chunks: Distribution,
 }
 
-/// What a restore opens.
+/// What share of the stored bytes of chunks is used.
 #[derive(Debug, Clone, Copy)]
-pub struct Frames {
-    /// Frames that are opened, for each window in which they are.
-    pub opened: usize,
-    /// Different ones.
-    pub distinct: usize,
-}
-
-impl Frames {
-    /// Opened / distinct.
-    pub fn ratio(self) -> f64 {
-        self.opened as f64 / self.distinct.max(1) as f64
-    }
+pub struct Alive {
+    /// By one night.
+    pub last: f64,
+    /// By all nights of which snapshots would be kept.
+    pub kept: f64,
 }
 
 /// Ids of the segments of the snapshot's first disk that are not holes, in order.
@@ -78,28 +70,6 @@ pub fn maps(reader: &Reader<'_>, segments: &[SegmentId]) -> Measured<Maps> {
     let of = |count: fn(&Map) -> usize| Distribution::of(maps.iter().map(count).collect());
     let (extents, chunks) = (of(|map| map.extents().len()), of(|map| map.chunks().len()));
     Ok(Maps { count: maps.len(), extents, chunks })
-}
-
-/// What a restore of these segments opens, so many at a time.
-pub fn frames(reader: &Reader<'_>, segments: &[SegmentId], window: usize) -> Measured<Frames> {
-    let (mut opened, mut distinct) = (0, HashSet::new());
-    for window in segments.chunks(window) {
-        let mut frames = BTreeSet::new();
-        for map in read(reader, window)? {
-            for chunk in map.chunks() {
-                frames.insert(frame_of(reader, &chunk.id)?);
-            }
-        }
-        opened += frames.len();
-        distinct.extend(frames);
-    }
-    Ok(Frames { opened, distinct: distinct.len() })
-}
-
-fn frame_of(reader: &Reader<'_>, chunk: &ChunkId) -> Measured<(PackNumber, u16)> {
-    let location = reader.with_lookup(|lookup| lookup.find_chunk(chunk))?;
-    let location = location.ok_or("a chunk of a map is in no index")?;
-    Ok((location.pack, location.place.frame))
 }
 
 /// The share of the stored bytes of all chunks that these segments use.

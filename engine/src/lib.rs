@@ -33,6 +33,8 @@ pub mod window;
 
 pub mod walk;
 
+mod horizon;
+
 pub mod snapshots;
 
 pub mod reuse;

@@ -73,7 +73,7 @@ pub enum CachePlace {
 
 /// A pack by its number within one [`Lookup`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PackNumber(u32);
+pub struct PackNumber(pub(crate) u32);
 
 /// Where an id lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

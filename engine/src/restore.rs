@@ -4,15 +4,12 @@ use repo_format::disk::Disk;
 use repo_format::id::DiskId;
 use repo_format::snapshot::{DiskRole, Snapshot};
 
+use crate::horizon::{Horizon, WINDOW};
 use crate::observer::{Event, Observer};
 use crate::parallel::Workers;
 use crate::reader::{ContentReadError, Reader};
 use crate::source::{Content, ContentError, DiskSink, Role, SEGMENT_LEN, StoredDisk};
 use crate::walk::{Segments, segment_bytes};
-use crate::window::Window;
-
-/// Segments rebuilt together when they are delivered in order: 128 MiB. Two windows are in memory at a time.
-const WINDOW: usize = 32;
 
 /// A snapshot that can be read.
 pub struct SnapshotContent<'r> {
@@ -62,13 +59,14 @@ impl<'r> SnapshotContent<'r> {
         let name = self.disks[number].name.as_str();
         let size_bytes = disk.size_bytes();
         self.observer.event(Event::DiskBegins { name, size_bytes: Some(size_bytes) });
-        let mut walk = Segments::of(self.reader, id, &disk).map_err(repository)?;
+        let walk = Segments::of(self.reader, id, &disk).map_err(repository)?;
+        let mut horizon = Horizon::over(self.reader, self.workers, walk);
         let mut passed = 0;
         let mut spare = Vec::new();
-        let mut window = self.next_window(&mut walk, &mut spare)?;
+        let mut window = horizon.next_window(&mut spare).map_err(repository)?;
         while let Some(ready) = window {
-            // The next window is planned while this one is rebuilt, and rebuilt while this one is written.
-            window = self.next_window(&mut walk, &mut spare)?;
+            // The next window begins while this one is rebuilt, and is rebuilt while this one is written.
+            window = horizon.next_window(&mut spare).map_err(repository)?;
             let segments = ready.finish(&mut spare).map_err(repository)?;
             for (number, bytes) in segments {
                 let offset = number * SEGMENT_LEN as u64;
@@ -82,20 +80,6 @@ impl<'r> SnapshotContent<'r> {
         }
         self.observer.event(Event::Advanced { by: size_bytes - passed });
         Ok(())
-    }
-
-    fn next_window(
-        &self,
-        walk: &mut Segments<&'r Reader<'r>>,
-        spare: &mut Vec<Vec<u8>>,
-    ) -> Result<Option<Window<'r>>, ContentError> {
-        let wanted = walk.next_window(WINDOW).map_err(repository)?;
-        match wanted.is_empty() {
-            true => Ok(None),
-            false => Window::start(self.reader, self.workers, wanted, spare)
-                .map(Some)
-                .map_err(repository),
-        }
     }
 }
 

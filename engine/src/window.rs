@@ -1,19 +1,20 @@
 //! A window of segments, rebuilt together: every frame is opened once, in the order of packs, and each segment is
 //! compared with its id before it is handed out.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, Weak};
 
 use repo_format::id::{PackId, SegmentId};
 use repo_format::keys::Role;
 use repo_format::limits::SEGMENT_LEN;
-use repo_format::map::{Fill, Map};
 use repo_format::segment::segment_id;
 
-use crate::entries::missing;
-use crate::lookup::{Location, Lookup, PackNumber};
 use crate::parallel::{Ordered, Workers};
-use crate::reader::{ContentReadError, Reader};
+use crate::reader::{ContentReadError, Loaded, Reader};
+
+pub(crate) mod plan;
+
+use plan::{Copy, Held, Plan, lock, plan_window};
 
 /// A segment of a disk: its number and id.
 pub type NumberedSegment = (u64, SegmentId);
@@ -21,12 +22,40 @@ pub type NumberedSegment = (u64, SegmentId);
 /// A segment that was compared with its id: its number and 4 MiB.
 pub type VerifiedSegment = (u64, Vec<u8>);
 
+/// A window whose maps have been read: what it needs, and the index that says so.
+pub(crate) struct Prepared {
+    pub(crate) wanted: Vec<NumberedSegment>,
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) plan: Plan,
+}
+
+impl Prepared {
+    /// Plans a window in which nothing is held, without packs of `avoid`.
+    pub(crate) fn new(
+        reader: &Reader<'_>,
+        wanted: Vec<NumberedSegment>,
+        avoid: &BTreeSet<PackId>,
+    ) -> Result<Self, ContentReadError> {
+        if reader.repository().keys().role() == Role::Backup {
+            return Err(ContentReadError::BackupRole);
+        }
+        let mut maps = Vec::with_capacity(wanted.len());
+        for (_, id) in &wanted {
+            maps.push(reader.map(*id)?);
+        }
+        let loaded = reader.loaded();
+        let plan = plan_window(&loaded.lookup, &maps, avoid)?;
+        Ok(Self { wanted, loaded, plan })
+    }
+}
+
 /// A window that is being rebuilt by jobs on worker threads.
 pub struct Window<'r> {
     reader: &'r Reader<'r>,
     workers: &'r Workers,
     wanted: Vec<NumberedSegment>,
     segments: Arc<Vec<Mutex<Vec<u8>>>>,
+    held: Vec<(Arc<Held>, Vec<Copy>)>,
     rebuilding: Ordered<'r, Result<(), ContentReadError>>,
 }
 
@@ -38,9 +67,6 @@ impl<'r> Window<'r> {
         wanted: Vec<NumberedSegment>,
         spare: &mut Vec<Vec<u8>>,
     ) -> Result<Self, ContentReadError> {
-        if reader.repository().keys().role() == Role::Backup {
-            return Err(ContentReadError::BackupRole);
-        }
         match Self::begin(reader, workers, wanted.clone(), &BTreeSet::new(), spare) {
             Err(error) if error.may_heal() && reader.reload(&error)? => {
                 Self::begin(reader, workers, wanted, &BTreeSet::new(), spare)
@@ -55,7 +81,7 @@ impl<'r> Window<'r> {
         spare: &mut Vec<Vec<u8>>,
     ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
         let (reader, workers, wanted) = (self.reader, self.workers, self.wanted.clone());
-        let mut failure = match self.complete() {
+        let mut failure = match self.complete_with_held(spare) {
             Err(error) => error,
             rebuilt => return rebuilt,
         };
@@ -78,7 +104,7 @@ impl<'r> Window<'r> {
         }
     }
 
-    /// Plans the window, without packs of `avoid`, and starts a job for each frame.
+    /// Plans the window for itself, without packs of `avoid`, and launches it.
     fn begin(
         reader: &'r Reader<'r>,
         workers: &'r Workers,
@@ -86,29 +112,57 @@ impl<'r> Window<'r> {
         avoid: &BTreeSet<PackId>,
         spare: &mut Vec<Vec<u8>>,
     ) -> Result<Self, ContentReadError> {
-        let mut maps = Vec::with_capacity(wanted.len());
-        for (_, id) in &wanted {
-            maps.push(reader.map(*id)?);
-        }
-        let loaded = reader.loaded();
-        let Plan { copies, zeros } = plan_window(&loaded.lookup, &maps, avoid)?;
+        let prepared = Prepared::new(reader, wanted, avoid)?;
+        Self::launch(reader, workers, prepared, spare)
+    }
+
+    /// Starts a job for each frame that is opened.
+    pub(crate) fn launch(
+        reader: &'r Reader<'r>,
+        workers: &'r Workers,
+        prepared: Prepared,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<Self, ContentReadError> {
+        let Prepared { wanted, loaded, plan } = prepared;
+        let Plan { copies, zeros, held: mut held_frames, mut holds } = plan;
         let buffer = |_| spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
         let mut segments: Vec<Vec<u8>> = (0..wanted.len()).map(buffer).collect();
         for zeros in &zeros {
-            segments[zeros.segment][zeros.to..zeros.to + zeros.len].fill(0);
+            let (to, len) = (zeros.to as usize, zeros.len as usize);
+            segments[zeros.segment as usize][to..to + len].fill(0);
         }
         let segments = Arc::new(segments.into_iter().map(Mutex::new).collect::<Vec<_>>());
         let mut rebuilding = workers.ordered(copies.len());
+        let mut held = Vec::with_capacity(held_frames.len());
         for ((number, frame), copies) in copies {
+            if let Some(bytes) = held_frames.remove(&(number, frame)) {
+                held.push((bytes, copies));
+                continue;
+            }
             let facts = loaded.lookup.pack(number)?;
+            let for_later = holds.remove(&(number, frame)).unwrap_or_default();
             let (sealers, segments) = (reader.sealers(), Arc::clone(&segments));
             rebuilding.submit(move || {
                 sealers.with_frame(&facts, frame, |plain| {
                     copies.iter().for_each(|copy| copy.apply(plain, &segments));
+                    for_later.iter().filter_map(Weak::upgrade).for_each(|held| held.fill(plain));
                 })
             });
         }
-        Ok(Self { reader, workers, wanted, segments, rebuilding })
+        Ok(Self { reader, workers, wanted, segments, held, rebuilding })
+    }
+
+    /// Completes the window with what earlier ones have held for it, or without their help if one of them failed.
+    fn complete_with_held(
+        mut self,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        let mut held = std::mem::take(&mut self.held).into_iter();
+        if !held.all(|(held, copies)| held.apply(&copies, &self.segments)) {
+            let (reader, workers) = (self.reader, self.workers);
+            self = Self::begin(reader, workers, self.wanted, &BTreeSet::new(), spare)?;
+        }
+        self.complete()
     }
 
     /// Waits for all frames, and verifies.
@@ -131,82 +185,5 @@ impl<'r> Window<'r> {
             verified.push((number, bytes));
         }
         Ok(verified)
-    }
-}
-
-fn lock(segment: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
-    segment.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Bytes of a plain frame that go to a place in a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Copy {
-    from: usize,
-    len: usize,
-    segment: usize,
-    to: usize,
-}
-
-/// A range of a segment that is zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Zeros {
-    segment: usize,
-    to: usize,
-    len: usize,
-}
-
-impl Copy {
-    /// Places and extents were checked when they were parsed: both ranges exist.
-    fn apply(self, plain: &[u8], segments: &[Mutex<Vec<u8>>]) {
-        let target = &mut lock(&segments[self.segment])[self.to..self.to + self.len];
-        target.copy_from_slice(&plain[self.from..self.from + self.len]);
-    }
-}
-
-/// What a window reads, in the order of packs, and what is zero in it. Together they fill every segment.
-#[derive(Default)]
-struct Plan {
-    copies: BTreeMap<(PackNumber, u16), Vec<Copy>>,
-    zeros: Vec<Zeros>,
-}
-
-/// Decides what a window reads. Pure but for the index.
-fn plan_window(
-    lookup: &Lookup,
-    maps: &[Map],
-    avoid: &BTreeSet<PackId>,
-) -> Result<Plan, ContentReadError> {
-    let mut plan = Plan::default();
-    for (segment, map) in maps.iter().enumerate() {
-        let mut locations = Vec::with_capacity(map.chunks().len());
-        for chunk in map.chunks() {
-            let usable = |location: &Location| {
-                location.place.len == chunk.len && !avoid.contains(&lookup.pack_id(location.pack))
-            };
-            let mut found = lookup.find_chunk(&chunk.id)?.filter(usable);
-            if found.is_none() {
-                found = lookup.find_all_chunks(&chunk.id)?.into_iter().find(usable);
-            }
-            locations.push(found.ok_or_else(|| missing("chunk", chunk.id.as_bytes()))?);
-        }
-        plan_segment(segment, map, &locations, &mut plan);
-    }
-    Ok(plan)
-}
-
-fn plan_segment(segment: usize, map: &Map, locations: &[Location], plan: &mut Plan) {
-    let mut to = 0;
-    for extent in map.extents() {
-        let len = extent.len as usize;
-        match extent.fill {
-            Fill::Zeros => plan.zeros.push(Zeros { segment, to, len }),
-            Fill::Chunk { index, offset } => {
-                let location = &locations[usize::from(index)];
-                let from = (location.place.offset + offset) as usize;
-                let frame = (location.pack, location.place.frame);
-                plan.copies.entry(frame).or_default().push(Copy { from, len, segment, to });
-            }
-        }
-        to += len;
     }
 }

@@ -10,6 +10,7 @@
 //! | `flips` | a flipped bit is found, and never restored |
 //! | `findings` | what `check` says of each damage |
 //! | `backup_role` | who may only write, and what storage sees |
+//! | `windows` | a frame is opened once, whatever needs it |
 //! | `trees`, `diffs` | clever structures against slow models |
 //! | `sources` | a source that fails |
 //! | `keys` | passwords and key slots |
@@ -28,3 +29,4 @@ mod rules;
 mod sources;
 mod storage_promises;
 mod trees;
+mod windows;

@@ -111,11 +111,12 @@ fn r16_absorbed_ones_that_no_state_names_do_not() {
     assert!(repo.report().has_damage());
 }
 
-/// Two windows of segments, so that the second is on its way when the packs go.
+/// Some windows of segments, so that one is on its way when the packs go. What the later ones need has been held for
+/// them when the first ones were rebuilt.
 fn large() -> Sample {
     let fill = |disk: SampleDisk, segment: u64| {
         let start = segment * SEGMENT;
-        disk.with(start..start + 5000, Fill::Noise(segment))
+        disk.with(start..start + 100_000, Fill::Noise(segment % 16))
     };
     Sample::of([(0..40).fold(SampleDisk::empty("xvda", 40 * SEGMENT), fill)])
 }

@@ -33,7 +33,7 @@ pub enum Call {
     /// Reads an object.
     Read(ObjectName),
     /// Reads part of an object.
-    ReadRange(ObjectName),
+    ReadRange(ObjectName, Range<u64>),
     /// Lists a directory.
     List(Directory),
     /// Deletes an object.
@@ -221,7 +221,9 @@ impl Storage for FaultyStorage {
     }
 
     fn read_range(&self, name: ObjectName, range: Range<u64>) -> Result<Vec<u8>, StorageError> {
-        self.perform_read(Call::ReadRange(name), || self.inner.read_range(name, range.clone()))
+        self.perform_read(Call::ReadRange(name, range.clone()), || {
+            self.inner.read_range(name, range.clone())
+        })
     }
 
     fn list(&self, directory: Directory) -> Result<Vec<(ObjectName, u64)>, StorageError> {
