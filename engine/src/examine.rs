@@ -41,7 +41,7 @@ pub struct Place {
     pub number: u64,
     /// What stood there before.
     pub before: Option<SegmentId>,
-    /// Segments that this session had stored when this one came.
+    /// How many of the segments that this session has stored may be used.
     pub stored_before: u64,
     /// Whether its blocks shall be found again; not worth it in small streams.
     pub with_print: bool,
@@ -139,7 +139,7 @@ impl Examiner {
         place: Place,
         buffer: &mut [u8],
     ) -> Result<Cut, LookupError> {
-        let before = place.before.and_then(|before| self.prints.known(&self.lookup, before));
+        let before = place.before.and_then(|before| self.known(before, place));
         let print = self.print(units, buffer, before.as_deref().map(|known| &known.print));
         let candidates = self.candidates(&print, before.as_ref(), place);
         let prints: Vec<&Print> = candidates.iter().map(|known| &known.print).collect();
@@ -153,6 +153,11 @@ impl Examiner {
         let known = Known { id, print, map: map.clone(), depth, delta_bytes, is_fresh: true };
         let trace = Trace { known: Arc::new(known), stored, hooks };
         Ok(Cut { map, unknown, trace: Some(trace) })
+    }
+
+    /// What is known of a stored segment, when the one at `place` comes.
+    fn known(&self, segment: SegmentId, place: Place) -> Option<Arc<Known>> {
+        self.prints.known(&self.lookup, segment, place.stored_before)
     }
 
     /// The print of a segment: fingerprints of units that are as they were before are taken over.
@@ -187,7 +192,7 @@ impl Examiner {
         let mut candidates: Vec<Arc<Known>> = before.cloned().into_iter().collect();
         for segment in self.prints.candidates(changed, place.stored_before) {
             if before.is_none_or(|known| known.id != segment) {
-                candidates.extend(self.prints.known(&self.lookup, segment));
+                candidates.extend(self.known(segment, place));
             }
         }
         candidates

@@ -92,7 +92,8 @@ pub(crate) struct Earlier<'w> {
 pub(crate) struct Comparison<'w> {
     earlier: Earlier<'w>,
     role: DiskRole,
-    predecessor: Option<Predecessor>,
+    /// And from which segment on it is asked, counted as they come.
+    predecessor: Option<(Predecessor, usize)>,
     /// The first segments of the disk, as long as it has no predecessor.
     seen: Vec<NumberedSegment>,
 }
@@ -100,24 +101,28 @@ pub(crate) struct Comparison<'w> {
 impl<'w> Comparison<'w> {
     /// Begins with the disk that `named` says, if it can be read; else the segments that come decide.
     pub(crate) fn new(earlier: Earlier<'w>, role: DiskRole, named: Option<DiskId>) -> Self {
-        let predecessor = named.and_then(|disk| Predecessor::open(&earlier.nodes, disk));
+        let open = |disk| Some((Predecessor::open(&earlier.nodes, disk)?, 0));
+        let predecessor = named.and_then(open);
         Self { earlier, role, predecessor, seen: Vec::new() }
     }
 
-    /// What stood at this place before; `number` is above all before it.
-    pub(crate) fn before(&mut self, number: u64) -> Option<SegmentId> {
-        self.predecessor.as_mut()?.segment(number)
+    /// What stood at this place before. `number` is above all before it; so many segments have come before this one.
+    pub(crate) fn before(&mut self, number: u64, come: usize) -> Option<SegmentId> {
+        let (predecessor, from) = self.predecessor.as_mut()?;
+        if come < *from { None } else { predecessor.segment(number) }
     }
 
-    /// Takes a segment that was read; when enough have come, the disk that shares most of them is the predecessor.
-    pub(crate) fn saw(&mut self, number: u64, id: SegmentId) {
+    /// Takes a segment that was examined; when enough have come, the disk that shares most of them is the predecessor of
+    /// those from `from` on: of segments that are surely not under way, so that no race decides.
+    pub(crate) fn saw(&mut self, number: u64, id: SegmentId, from: usize) {
         if self.predecessor.is_some() || self.seen.len() == SEEN_MAX {
             return;
         }
         self.seen.push((number, id));
         if self.seen.len() >= SEEN_MIN && self.seen.len().is_power_of_two() {
             let found = self.earlier.by_content(self.role, &self.seen);
-            self.predecessor = found.and_then(|disk| Predecessor::open(&self.earlier.nodes, disk));
+            let open = |disk| Some((Predecessor::open(&self.earlier.nodes, disk)?, from));
+            self.predecessor = found.and_then(open);
         }
     }
 }

@@ -96,19 +96,20 @@ impl Prints {
         self.zeros.get_or_init(|| Print::of_zeros(&self.keys))
     }
 
-    /// The print and map of a segment; `lookup` is the index of what counts.
-    pub fn known(&self, lookup: &Lookup, id: SegmentId) -> Option<Arc<Known>> {
-        if let Some(known) = self.kept().get(&id) {
+    /// The print and map of a segment; `lookup` is the index of what counts. Of this session's own segments only the
+    /// first `stored_before` are known, so that no race decides what is stored.
+    pub fn known(&self, lookup: &Lookup, id: SegmentId, stored_before: u64) -> Option<Arc<Known>> {
+        if let Some(known) = self.kept().get(&id, stored_before) {
             return Some(known);
         }
         let map = self.entries.map(lookup, id).ok()?;
-        let known = Arc::new(self.resolve(id, map)?);
-        self.kept().insert(Arc::clone(&known));
+        let known = Arc::new(self.resolve(id, map, stored_before)?);
+        self.kept().insert(Arc::clone(&known), None);
         Some(known)
     }
 
     /// Stored segments that share blocks with one that has these fingerprints, the most promising first.
-    /// Of this session's own only the first `stored_before` are asked, so that no race decides what is stored.
+    /// Of this session's own only the first `stored_before` are asked, as by [`Self::known`].
     pub fn candidates(
         &self,
         fingerprints: impl Iterator<Item = Fingerprint>,
@@ -141,16 +142,16 @@ impl Prints {
             fresh.entry(*hook).or_insert((known.id, number));
         }
         drop(fresh);
-        self.kept().insert(known);
+        self.kept().insert(known, Some(number));
     }
 
     /// Follows deltas down to a full print, or to one that is kept, and applies them.
-    fn resolve(&self, id: SegmentId, map: Map) -> Option<Known> {
+    fn resolve(&self, id: SegmentId, map: Map, stored_before: u64) -> Option<Known> {
         let index = self.index()?;
         let (mut deltas, mut delta_bytes) = (Vec::<StoredPrint>::new(), 0);
         let mut next = id;
         let (below, depth) = loop {
-            if let Some(known) = self.kept().get(&next) {
+            if let Some(known) = self.kept().get(&next, stored_before) {
                 delta_bytes += known.delta_bytes;
                 break (known.print.clone(), known.depth);
             }
@@ -228,38 +229,49 @@ impl Known {
     }
 }
 
+/// What is kept of a segment.
+struct Kept {
+    age: u64,
+    known: Arc<Known>,
+    /// Its number, if this session has stored it.
+    number: Option<u64>,
+}
+
 /// What was asked for last, up to [`KEPT_BYTES_MAX`].
 #[derive(Default)]
 struct Recent {
-    found: HashMap<SegmentId, (u64, Arc<Known>)>,
+    found: HashMap<SegmentId, Kept>,
     by_age: BTreeMap<u64, SegmentId>,
     clock: u64,
     bytes: usize,
 }
 
 impl Recent {
-    fn get(&mut self, id: &SegmentId) -> Option<Arc<Known>> {
+    fn get(&mut self, id: &SegmentId, stored_before: u64) -> Option<Arc<Known>> {
+        let kept = self.found.get_mut(id)?;
+        if kept.number.is_some_and(|number| number >= stored_before) {
+            return None;
+        }
         self.clock += 1;
-        let (age, known) = self.found.get_mut(id)?;
-        self.by_age.remove(age);
+        self.by_age.remove(&kept.age);
         self.by_age.insert(self.clock, *id);
-        *age = self.clock;
-        Some(Arc::clone(known))
+        kept.age = self.clock;
+        Some(Arc::clone(&kept.known))
     }
 
-    fn insert(&mut self, known: Arc<Known>) {
+    fn insert(&mut self, known: Arc<Known>, number: Option<u64>) {
         self.clock += 1;
-        let (id, len) = (known.id, known.len());
-        if let Some((age, before)) = self.found.insert(id, (self.clock, known)) {
-            self.by_age.remove(&age);
-            self.bytes -= before.len();
+        let (id, len, age) = (known.id, known.len(), self.clock);
+        if let Some(before) = self.found.insert(id, Kept { age, known, number }) {
+            self.by_age.remove(&before.age);
+            self.bytes -= before.known.len();
         }
         self.by_age.insert(self.clock, id);
         self.bytes += len;
         while self.bytes > KEPT_BYTES_MAX
             && let Some((_, oldest)) = self.by_age.pop_first()
         {
-            self.bytes -= self.found.remove(&oldest).map_or(0, |(_, known)| known.len());
+            self.bytes -= self.found.remove(&oldest).map_or(0, |kept| kept.known.len());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Disks of a source become entries: segments are examined by workers and placed in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use repo_format::disk::{Disk, disk_id};
@@ -52,6 +52,7 @@ struct OpenDisk<'w> {
     tree: TreeBuilder,
     /// Bytes up to the end of the last segment.
     passed: u64,
+    lag: Lag,
     comparison: Comparison<'w>,
 }
 
@@ -83,8 +84,12 @@ impl<'w> DiskWriter<'_, 'w> {
         let mut examined = workers.ordered(in_flight);
         let mut spare: Vec<Vec<u8>> = Vec::new();
         let mut last = None;
-        let tree = TreeBuilder::default();
-        let mut disk = OpenDisk { tree, passed: 0, comparison: self.comparison(source, &info) };
+        let mut disk = OpenDisk {
+            tree: TreeBuilder::default(),
+            passed: 0,
+            lag: Lag::new(self.segments_stored),
+            comparison: self.comparison(source, &info),
+        };
         let with_print = has_print(info.role);
         let size_bytes = loop {
             let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
@@ -96,8 +101,8 @@ impl<'w> DiskWriter<'_, 'w> {
                     let examiner = Arc::clone(&self.examiner);
                     let place = Place {
                         number,
-                        before: disk.comparison.before(number),
-                        stored_before: self.segments_stored,
+                        before: disk.comparison.before(number, disk.lag.submitted),
+                        stored_before: disk.lag.submit(),
                         with_print,
                     };
                     examined.submit(move || examiner.examine(place, buffer));
@@ -167,6 +172,7 @@ impl<'w> DiskWriter<'_, 'w> {
         if self.packer.is_crowded() {
             self.renew_index()?;
         }
+        disk.lag.place(self.segments_stored);
         self.observer.event(Event::Progress { passed_bytes, new_bytes });
         Ok(buffer)
     }
@@ -197,7 +203,7 @@ impl<'w> DiskWriter<'_, 'w> {
         disk: &mut OpenDisk<'w>,
     ) -> Result<(), BackupError> {
         self.data_bytes += SEGMENT_LEN as u64;
-        disk.comparison.saw(number, id);
+        disk.comparison.saw(number, id, disk.lag.placed + SEGMENTS_MAX);
         disk.tree.push(&self.examiner.keys, number, *id.as_bytes());
         self.add_nodes(&mut disk.tree)
     }
@@ -238,6 +244,35 @@ impl<'w> DiskWriter<'_, 'w> {
         self.add_unknown(EntryKind::Disk, *id.as_bytes(), &disk)?;
         let role = stored_role(info.role);
         Ok(SnapshotDisk { role, name: info.name, key: info.key, size_bytes, id })
+    }
+}
+
+/// What a segment may find of its own session: what was stored when the one [`SEGMENTS_MAX`] before it was placed.
+/// More would often be there, but how much depends on the number of workers.
+struct Lag {
+    submitted: usize,
+    placed: usize,
+    /// Segments stored, after each segment that was placed since.
+    stored: VecDeque<u64>,
+}
+
+impl Lag {
+    fn new(stored: u64) -> Self {
+        Self { submitted: 0, placed: 0, stored: VecDeque::from([stored]) }
+    }
+
+    /// For the next segment: how many were stored.
+    fn submit(&mut self) -> u64 {
+        if self.submitted >= SEGMENTS_MAX {
+            self.stored.pop_front();
+        }
+        self.submitted += 1;
+        *self.stored.front().expect("fewer than that are under way")
+    }
+
+    fn place(&mut self, stored: u64) {
+        self.placed += 1;
+        self.stored.push_back(stored);
     }
 }
 
