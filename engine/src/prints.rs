@@ -4,7 +4,7 @@
 //! listing can fail.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use repo_format::id::{Fingerprint, PackId, SegmentId};
 use repo_format::keys::{Keys, Secret};
@@ -15,7 +15,7 @@ use repo_format::pack::EntryKind;
 use repo_format::print::{Print, StoredPrint};
 
 use crate::catalog::cache_key;
-use crate::entries::Entries;
+use crate::entries::{ContentReadError, Entries};
 use crate::lookup::{CachePlace, Lookup, LookupError};
 use crate::repository::{Repository, read_index};
 use crate::reuse::ByFingerprint;
@@ -57,6 +57,7 @@ pub struct Prints {
     cache_key: Secret,
     names: BTreeSet<IndexName>,
     index: OnceLock<Option<Lookup>>,
+    discard: Once,
     zeros: OnceLock<Print>,
     entries: Arc<Entries>,
     kept: Mutex<Recent>,
@@ -84,6 +85,7 @@ impl Prints {
             cache_key: cache_key(repository),
             names: names.collect(),
             index: OnceLock::new(),
+            discard: Once::new(),
             zeros: OnceLock::new(),
             entries,
             kept: Mutex::default(),
@@ -117,8 +119,9 @@ impl Prints {
     ) -> Vec<SegmentId> {
         let mut votes: HashMap<SegmentId, usize> = HashMap::new();
         for hook in fingerprints.filter(Fingerprint::is_hook) {
-            let stored =
-                self.index().and_then(|index| index.find_hooks(&hook, HOOK_SEGMENTS_MAX).ok());
+            let stored = self
+                .index()
+                .and_then(|index| self.given(index.find_hooks(&hook, HOOK_SEGMENTS_MAX)));
             let fresh = self.fresh_hooks().get(&hook).copied();
             let fresh = fresh.filter(|(_, number)| *number < stored_before).map(|(id, _)| id);
             for segment in stored.unwrap_or_default().into_iter().chain(fresh) {
@@ -157,7 +160,7 @@ impl Prints {
             }
             let parse = |bytes: &[u8]| Ok((StoredPrint::parse(bytes)?, bytes.len()));
             let read = self.entries.read(index, EntryKind::Print, next.as_bytes(), parse);
-            let (stored, len) = read.ok()?;
+            let (stored, len) = self.given(read)?;
             match stored.base() {
                 None => break (stored.over(self.zeros()), 0),
                 Some(base) => next = base,
@@ -172,6 +175,20 @@ impl Prints {
         let depth = depth.saturating_add(deltas.len() as u8);
         let proved = print.units().segment_id(&self.keys) == id;
         proved.then_some(Known { id, print, map, depth, delta_bytes, is_fresh: false })
+    }
+
+    /// What was asked for, if it can be had. A cache that is damaged goes, so that the next backup makes it anew.
+    fn given<T>(&self, asked: Result<T, impl Into<ContentReadError>>) -> Option<T> {
+        match asked.map_err(Into::into) {
+            Ok(given) => Some(given),
+            Err(error) => {
+                if error.is_damaged_cache() {
+                    // What cannot be removed is noticed again.
+                    self.discard.call_once(|| drop(Lookup::discard(&self.place)));
+                }
+                None
+            }
+        }
     }
 
     fn index(&self) -> Option<&Lookup> {
