@@ -198,7 +198,8 @@ impl Plan {
             || self.pieces.len() + cuts > MAP_EXTENTS_MAX
     }
 
-    /// The map, when the new bytes have been cut into `new_chunks`. `None`: the candidates' maps cannot be right.
+    /// The map, when the new bytes have been cut into `new_chunks`. `None`: a block that is cut in two repeats so often
+    /// that the extents are too many after all, or the candidates' maps cannot be right.
     #[must_use]
     pub fn map(&self, new_chunks: &[ChunkRef]) -> Option<Map> {
         let mut table = ChunkTable::default();
@@ -263,3 +264,6 @@ fn starts(map: &Map) -> Vec<u32> {
     };
     map.extents().iter().scan(0, add).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@
 //! | `findings` | what `check` says of each damage |
 //! | `backup_role` | who may only write, and what storage sees |
 //! | `windows` | a frame is opened once, whatever needs it |
+//! | `reuse` | a changed segment costs its new blocks |
+//! | `prints` | what finds them may be lost, damaged or forged |
 //! | `trees`, `diffs` | clever structures against slow models |
 //! | `sources` | a source that fails |
 //! | `keys` | passwords and key slots |
@@ -23,7 +25,9 @@ mod findings;
 mod flips;
 mod keys;
 mod order_of_writes;
+mod prints;
 mod reader_rules;
+mod reuse;
 mod round_trip;
 mod rules;
 mod sources;

@@ -16,35 +16,15 @@ use repo_tests::faulty_storage::Call;
 use repo_tests::repo::{TestRepo, back_up, open};
 use repo_tests::sample::{SEGMENT, Sample, SampleDisk};
 
-/// Every change that a backup of `sample` makes to a copy of `repo`, in order.
-fn changes_of_backup(repo: &TestRepo, sample: &Sample) -> Vec<Call> {
-    let (recording, machine) = repo.fork().open_recording();
-    back_up(&machine, &mut sample.source()).expect("a backup");
-    recording.calls().into_iter().filter(|call| call.changes().is_some()).collect()
-}
-
-/// A copy of `repo` in which only these changes were made.
-fn after(repo: &TestRepo, changes: &[Call]) -> TestRepo {
-    let after = repo.fork();
-    for change in changes {
-        match change {
-            Call::Create(name, bytes) => drop(after.storage().create(*name, bytes)),
-            Call::Delete(name) => drop(after.storage().delete(*name)),
-            other => panic!("a short backup does not {other:?}"),
-        }
-    }
-    after
-}
-
 #[test]
 fn whenever_a_backup_is_killed_the_repository_is_sound_and_the_snapshot_is_there_or_not() {
     let (old, new) = (Sample::small(1), Sample::small(2));
     let before = TestRepo::with(1, &[&old]);
-    let changes = changes_of_backup(&before, &new);
+    let changes = before.changes_of_backup(&new);
     let is_commit = |call: &Call| matches!(call.changes(), Some(ObjectName::Snapshot(_)));
     let commit = changes.iter().position(is_commit).expect("a commit");
     for made in 0..=changes.len() {
-        let mut killed = after(&before, &changes[..made]);
+        let mut killed = before.after(&changes[..made]);
         killed.check_intact();
         let found = killed.snapshots().len();
         assert_eq!(found, if made <= commit { 1 } else { 2 }, "after {made} changes");
@@ -60,10 +40,10 @@ fn whenever_a_backup_is_killed_the_repository_is_sound_and_the_snapshot_is_there
 #[test]
 fn what_a_kill_leaves_is_told_and_is_no_damage() {
     let before = TestRepo::new(1);
-    let changes = changes_of_backup(&before, &Sample::small(2));
+    let changes = before.changes_of_backup(&Sample::small(2));
     let is_index = |call: &Call| matches!(call.changes(), Some(ObjectName::Index(_)));
     let first_index = changes.iter().position(is_index).expect("an index object");
-    let findings = after(&before, &changes[..first_index]).check_sound();
+    let findings = before.after(&changes[..first_index]).check_sound();
     let unused =
         findings.iter().filter(|found| matches!(found, Finding::PackUnused { .. })).count();
     let sessions = findings.iter().filter(|found| matches!(found, Finding::Session { .. })).count();
@@ -75,7 +55,7 @@ fn what_a_kill_leaves_is_told_and_is_no_damage() {
 #[test]
 fn packs_come_before_the_index_objects_that_name_them_and_these_before_the_snapshot() {
     let before = TestRepo::new(1);
-    let changes = changes_of_backup(&before, &Sample::small(2));
+    let changes = before.changes_of_backup(&Sample::small(2));
     let rank = |call: &Call| match call {
         Call::Create(ObjectName::Session(_), _) => 0,
         Call::Create(ObjectName::Pack(_), _) => 1,

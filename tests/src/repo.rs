@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -256,6 +257,13 @@ impl TestRepo {
         self.open_through(self.storage())
     }
 
+    /// The repository, opened by another machine that keeps its index in `cache`.
+    pub fn open_with_cache(&self, cache: &Path) -> Repository {
+        let options = options_at(self.storage(), self.next_seed(), self.clock());
+        let options = OpenOptions { cache: Some(cache.to_owned()), ..options };
+        Repository::open(options, PASSWORD).expect("a sound repository")
+    }
+
     /// A storage that remembers calls, and the repository opened through it.
     pub fn open_recording(&self) -> (Arc<FaultyStorage>, Repository) {
         let recording = FaultyStorage::recording(self.storage());
@@ -271,6 +279,29 @@ impl TestRepo {
         let snapshot = made.expect("a backup");
         self.expect(&snapshot, sample);
         snapshot
+    }
+
+    /// Every change that a backup of `sample` would make, in order; it is made in a fork.
+    #[track_caller]
+    pub fn changes_of_backup(&self, sample: &Sample) -> Vec<Call> {
+        let (recording, machine) = self.fork().open_recording();
+        back_up(&machine, &mut sample.source()).expect("a backup");
+        recording.calls().into_iter().filter(|call| call.changes().is_some()).collect()
+    }
+
+    /// A fork in which only these changes were made: what a kill right behind the last of them leaves.
+    #[must_use]
+    #[track_caller]
+    pub fn after(&self, changes: &[Call]) -> Self {
+        let after = self.fork();
+        for change in changes {
+            match change {
+                Call::Create(name, bytes) => drop(after.storage().create(*name, bytes)),
+                Call::Delete(name) => drop(after.storage().delete(*name)),
+                other => panic!("a short backup does not {other:?}"),
+            }
+        }
+        after
     }
 
     /// Puts what a backup of `sample` leaves that is killed right before its commit. Returns its session.

@@ -20,6 +20,9 @@ use engine::source::{
 /// Bytes of a segment, as an offset.
 pub const SEGMENT: u64 = SEGMENT_LEN as u64;
 
+/// Bytes of a block, as an offset.
+pub const BLOCK: u64 = 4096;
+
 /// What an extent holds. `seed` chooses among contents of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fill {
@@ -132,6 +135,14 @@ impl SampleDisk {
         self
     }
 
+    /// The same disk with noise of their own at these blocks of 4 KiB, other noise for each `seed`.
+    #[must_use]
+    pub fn with_blocks(self, blocks: impl IntoIterator<Item = u64>, seed: u64) -> Self {
+        blocks.into_iter().fold(self, |disk, block| {
+            disk.with(block * BLOCK..(block + 1) * BLOCK, Fill::Noise((seed << 32) + block))
+        })
+    }
+
     /// The same disk with another size.
     #[must_use]
     pub fn resized(self, size_bytes: u64) -> Self {
@@ -200,13 +211,16 @@ pub struct Sample {
     pub disks: Vec<SampleDisk>,
     /// Name of the VM.
     pub vm_name: Option<String>,
+    /// Its uuid, if the source knows one.
+    pub vm_uuid: Option<String>,
 }
 
 impl Sample {
     /// These disks.
     #[must_use]
     pub fn of(disks: impl IntoIterator<Item = SampleDisk>) -> Self {
-        Self { disks: disks.into_iter().collect(), vm_name: Some("sample".to_owned()) }
+        let vm_name = Some("sample".to_owned());
+        Self { disks: disks.into_iter().collect(), vm_name, vm_uuid: None }
     }
 
     /// One small disk of noise and text, and a stream: the least that uses every kind of object.
@@ -345,6 +359,7 @@ impl Source for SampleSource {
         SourceFacts {
             container: "raw".to_owned(),
             vm_name: self.sample.vm_name.clone(),
+            vm_uuid: self.sample.vm_uuid.clone(),
             ..SourceFacts::default()
         }
     }
