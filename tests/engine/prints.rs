@@ -184,12 +184,15 @@ fn harm(dice: &mut Dice, repo: &TestRepo, cache: &Path) -> bool {
         1 => remove(repo, dice.some(repo.names(is_print_index))),
         2 => remove(repo, dice.some(repo.print_packs()).into_iter().map(ObjectName::Pack)),
         3 => drop(fs::remove_dir_all(cache)),
-        4 => dice.some(files(cache)).iter().for_each(|file| fs::remove_file(file).unwrap()),
+        4 => dice
+            .some(files(cache))
+            .iter()
+            .for_each(|file| fs::remove_file(file).expect("a folder of our own")),
         5 => {
-            for file in files(cache).into_iter().filter(is_of_prints) {
-                let mut bytes = fs::read(&file).unwrap();
+            for file in files(cache).into_iter().filter(|file| is_of_prints(file)) {
+                let mut bytes = fs::read(&file).expect("a file");
                 (0..1 + dice.below(20)).for_each(|_| flip(&mut bytes, dice.below(u64::MAX)));
-                fs::write(&file, bytes).unwrap();
+                fs::write(&file, bytes).expect("a folder of our own");
             }
         }
         _ => {
@@ -251,12 +254,13 @@ fn a_damaged_cache_of_prints_is_made_anew() {
     let repo = TestRepo::new(1);
     night(&repo, 1);
     assert_eq!(night(&repo, 2), 2 * BLOCK);
-    let kept: Vec<_> = files(cache.path()).into_iter().filter(is_of_prints).collect();
-    let kept: Vec<_> = kept.into_iter().map(|file| (fs::read(&file).unwrap(), file)).collect();
+    let kept: Vec<_> = files(cache.path()).into_iter().filter(|file| is_of_prints(file)).collect();
+    let kept: Vec<_> =
+        kept.into_iter().map(|file| (fs::read(&file).expect("a file"), file)).collect();
     assert!(!kept.is_empty());
     for (bytes, file) in &kept {
         for place in (0..bytes.len()).step_by(bytes.len().div_ceil(8)) {
-            fs::remove_dir_all(cache.path()).unwrap();
+            fs::remove_dir_all(cache.path()).expect("a folder of our own");
             kept.iter().for_each(|(bytes, file)| write_file(file, bytes));
             let mut flipped = bytes.clone();
             flipped[place] ^= 1;
@@ -269,11 +273,11 @@ fn a_damaged_cache_of_prints_is_made_anew() {
 }
 
 fn write_file(file: &Path, bytes: &[u8]) {
-    fs::create_dir_all(file.parent().expect("a folder")).unwrap();
-    fs::write(file, bytes).unwrap();
+    fs::create_dir_all(file.parent().expect("a folder")).expect("a folder of our own");
+    fs::write(file, bytes).expect("a folder of our own");
 }
 
-fn is_of_prints(file: &PathBuf) -> bool {
+fn is_of_prints(file: &Path) -> bool {
     file.iter().any(|part| part == "prints")
 }
 

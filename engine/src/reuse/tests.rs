@@ -318,17 +318,17 @@ fn a_map_has_at_most_192_chunks() {
 }
 
 #[test]
-fn more_than_seven_eighths_of_new_blocks_are_too_many() {
-    check_too_scattered(false, &with_new(|at| at < 896), SEGMENT_LEN / 8);
-    check_too_scattered(true, &with_new(|at| at < 897), SEGMENT_LEN / 8);
+fn more_than_31_of_32_new_blocks_are_too_many() {
+    check_too_scattered(false, &with_new(|at| at < 992), SEGMENT_LEN / 8);
+    check_too_scattered(true, &with_new(|at| at < 993), SEGMENT_LEN / 8);
     // Zeros count neither way.
     let half = |new: usize| {
         let mut contents = with_new(|at| at < new);
         contents[512..].fill(0);
         contents
     };
-    check_too_scattered(false, &half(448), SEGMENT_LEN / 8);
-    check_too_scattered(true, &half(449), SEGMENT_LEN / 8);
+    check_too_scattered(false, &half(496), SEGMENT_LEN / 8);
+    check_too_scattered(true, &half(497), SEGMENT_LEN / 8);
 }
 
 /// Nobody knows before where new bytes will be cut. If that is in a block that stands in many places, each of them needs
