@@ -23,8 +23,9 @@ use crate::storage::{Storage, StorageError};
 
 /// Pack keys kept open.
 const SEALERS_MAX: usize = 1024;
-/// Catalog frames kept after decompression.
-const CATALOG_FRAMES_MAX: usize = 64;
+/// Bytes of frames kept after decompression: enough for those of the nights from which the maps and prints of some
+/// neighbouring segments come.
+const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// Why content could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +117,36 @@ pub const fn kind_name(kind: EntryKind) -> &'static str {
     }
 }
 
-/// A catalog frame after decompression, by pack and number.
-type KeptFrame = ((PackId, u16), Arc<Vec<u8>>);
+/// A frame by pack and number.
+type FrameName = (PackId, u16);
+
+/// Frames after decompression, the latest up to [`FRAME_BYTES_MAX`].
+#[derive(Default)]
+struct KeptFrames {
+    found: HashMap<FrameName, Arc<Vec<u8>>>,
+    by_age: VecDeque<FrameName>,
+    bytes: usize,
+}
+
+impl KeptFrames {
+    fn insert(&mut self, name: FrameName, plain: Arc<Vec<u8>>) {
+        self.bytes += plain.len();
+        match self.found.insert(name, plain) {
+            Some(before) => self.bytes -= before.len(),
+            None => self.by_age.push_back(name),
+        }
+        while self.bytes > FRAME_BYTES_MAX
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.bytes -= self.found.remove(&oldest).map_or(0, |plain| plain.len());
+        }
+    }
+}
 
 /// Reads entries of map and print packs.
 pub struct Entries {
     sealers: Arc<Sealers>,
-    frames: Mutex<VecDeque<KeptFrame>>,
+    frames: Mutex<KeptFrames>,
 }
 
 impl Entries {
@@ -134,7 +158,7 @@ impl Entries {
             keys: repository.keys().clone(),
             open: Mutex::new(HashMap::new()),
         };
-        Self { sealers: Arc::new(sealers), frames: Mutex::new(VecDeque::new()) }
+        Self { sealers: Arc::new(sealers), frames: Mutex::default() }
     }
 
     /// What opens frames, for jobs on other threads.
@@ -194,15 +218,11 @@ impl Entries {
     fn frame(&self, facts: &PackFacts, frame: u16) -> Result<Arc<Vec<u8>>, ContentReadError> {
         let key = (facts.id, frame);
         let lock = || self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, plain)) = lock().iter().find(|(found, _)| *found == key) {
+        if let Some(plain) = lock().found.get(&key) {
             return Ok(Arc::clone(plain));
         }
         let plain = Arc::new(self.sealers.with_frame(facts, frame, <[u8]>::to_vec)?);
-        let mut kept = lock();
-        if kept.len() >= CATALOG_FRAMES_MAX {
-            kept.pop_front();
-        }
-        kept.push_back((key, Arc::clone(&plain)));
+        lock().insert(key, Arc::clone(&plain));
         Ok(plain)
     }
 }
