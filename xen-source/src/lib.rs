@@ -8,11 +8,13 @@
 //! | qcow2 | [`write_disk`]: version 3 |
 //! | any other file, kept as it is | [`write_stream`] |
 //!
+//! A pool of hosts is another way in: [`xapi`], behind the feature of that name.
+//!
 //! Everything read here is checked before it is believed, and nothing is read into memory as a
 //! whole but the VM record and the layout, which have limits.
 //!
-//! Inside the crate a module uses only those above it in this file; only [`source`] and [`sink`]
-//! know the engine, and of it only its border, `engine::source`.
+//! Inside the crate a module uses only those above it in this file; only [`source`], [`sink`] and
+//! [`xapi::source`] know the engine, and of it only its border, `engine::source`.
 #![forbid(unsafe_code)]
 
 pub mod xva;
@@ -28,6 +30,9 @@ pub mod qcow2;
 pub mod source;
 
 pub mod sink;
+
+#[cfg(feature = "xapi")]
+pub mod xapi;
 
 pub use sink::{
     DiskForm, Form, Macs, RawOutput, XvaOptions, write_disk, write_raw, write_stream, write_xva,

@@ -44,7 +44,12 @@ pub struct TreeError {
 impl Value {
     /// Parses a text that may be anything, of bounded size.
     pub fn parse(text: &str) -> Result<Self, TreeError> {
-        Scanner { text, at: 0, values: 0 }.value(0)
+        Self::parse_up_to(text, VALUES_MAX)
+    }
+
+    /// Parses a text that may be anything and may hold up to `values_max` values.
+    pub fn parse_up_to(text: &str, values_max: usize) -> Result<Self, TreeError> {
+        Scanner { text, at: 0, values: 0, values_max }.value(0)
     }
 
     /// The text of a scalar.
@@ -82,6 +87,7 @@ struct Scanner<'a> {
     text: &'a str,
     at: usize,
     values: usize,
+    values_max: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -148,7 +154,7 @@ impl<'a> Scanner<'a> {
 
     fn value(&mut self, depth: usize) -> Result<Value, TreeError> {
         self.values += 1;
-        if depth > DEPTH_MAX || self.values > VALUES_MAX {
+        if depth > DEPTH_MAX || self.values > self.values_max {
             return self.error("too many values");
         }
         self.skip_blanks()?;

@@ -1,0 +1,72 @@
+//! A client of XenAPI: what a pool has, and its VMs as sources.
+//!
+//! ```no_run
+//! use xen_source::xapi::{self, Address, Login, Password, Settings, Trust};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let login = Login {
+//!     addresses: vec![Address::parse("xen1.example")?],
+//!     user: "root".into(),
+//!     password: Password::new("secret".into()),
+//! };
+//! let pool = xapi::connect(login, Settings::new(Trust::System))?;
+//! for vm in pool.vms()? {
+//!     println!("{} {}", vm.record.uuid, vm.record.name);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! "Contract n" in the documentation of items is a section of the description of XenServer's side
+//! that this client was written from. Modules are listed from the wire up; each uses those above.
+
+pub mod limits;
+
+pub mod value;
+
+pub mod rpc;
+
+mod json;
+
+mod xml;
+
+pub mod trust;
+
+pub mod error;
+
+pub mod address;
+
+pub mod transport;
+
+pub mod upload;
+
+pub mod retry;
+
+pub mod objects;
+
+pub mod session;
+
+pub mod task;
+
+pub mod export;
+
+pub mod snapshot;
+
+pub mod source;
+
+pub mod pool;
+
+pub use address::Address;
+pub use error::XapiError;
+pub use export::{Compression, Download};
+pub use objects::{HostRecord, PowerState, SrRecord, VdiRecord, VmRecord};
+pub use pool::{Disk, Pool, Vm, connect, connect_with};
+pub use rpc::ApiError;
+pub use session::{Login, Password, Session};
+pub use snapshot::Leftover;
+pub use source::{Event, Observer, SourceOptions, Unobserved};
+pub use transport::{DataChannel, Settings};
+pub use trust::{Fingerprint, Trust};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Every limit of the client, each with a name.
+
+use std::time::Duration;
+
+/// Longest answer to a call, in bytes.
+pub const ANSWER_LEN_MAX: u64 = 128 << 20;
+/// Longest request that hosts accept, in bytes (contract 1.1).
+pub const REQUEST_LEN_MAX: usize = 300 << 10;
+/// Most values in an answer.
+pub const VALUES_MAX: usize = 4 << 20;
+/// Most values within values in an answer.
+pub const DEPTH_MAX: usize = 32;
+/// Bytes of an error page that are read.
+pub const PAGE_LEN_MAX: u64 = 64 << 10;
+/// Longest response head that an upload accepts, in bytes.
+pub const HEAD_LEN_MAX: usize = 64 << 10;
+/// Characters of foreign text that go into a message.
+pub const EXCERPT_LEN_MAX: usize = 300;
+
+/// Time for a connection to come up (contract 1.4).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for a call to be answered. What takes longer is called as a task.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time after which an idle connection is probed, so that a dead peer is noticed.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Time after which an idle connection is not used again.
+pub const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Hosts that name another coordinator, one after the other.
+pub const HOPS_MAX: u32 = 2;
+/// 302 answers that are followed.
+pub const REDIRECTS_MAX: u32 = 2;
+
+/// Tries of a call whose host does not answer (contract 1.8).
+pub const UNREACHABLE_TRIES: u32 = 10;
+/// Pause between them.
+pub const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
+/// After so many of them the other members are asked.
+pub const FAILOVER_EVERY: u32 = 3;
+/// Tries while too many tasks are pending.
+pub const PENDING_TRIES: u32 = 10;
+/// Pause between them.
+pub const PENDING_PAUSE: Duration = Duration::from_secs(5);
+/// Tries to destroy a disk that is in use (contract 0.12).
+pub const IN_USE_TRIES: u32 = 10;
+/// Pause between them.
+pub const IN_USE_PAUSE: Duration = Duration::from_secs(5);
+/// Tries while another operation has the object: about eight minutes.
+pub const OTHER_OPERATION_TRIES: u32 = 10;
+/// Tries while a host is away: about two minutes.
+pub const HOST_AWAY_TRIES: u32 = 6;
+/// First pause of a back-off; each is twice the one before.
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(5);
+/// Longest pause of a back-off.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// Pause between two looks at a task (contract 1.7).
+pub const TASK_PAUSE: Duration = Duration::from_secs(1);
+/// Looks at the task of a transfer whose stream has ended.
+pub const SETTLE_LOOKS: u32 = 300;

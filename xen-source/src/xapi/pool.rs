@@ -1,0 +1,173 @@
+//! A pool as the command line sees it.
+
+use std::collections::BTreeMap;
+
+use engine::source::{Source, SourceError};
+
+use super::address::Address;
+use super::error::XapiError;
+use super::export::{self, Download};
+use super::objects::records;
+use super::objects::{HostRecord, PoolRecord, Record, SrRecord, VbdRecord, VdiRecord, VmRecord};
+use super::session::{Login, Pause, RealPause, Session};
+use super::snapshot::{self, Leftover};
+use super::source::{PoolSource, SourceOptions};
+use super::transport::Settings;
+
+/// A pool that we are logged in to.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    session: Session,
+}
+
+/// A VM with its disks.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// Name, uuid, tags, power state.
+    pub record: VmRecord,
+    /// In the order of their places in the VM.
+    pub disks: Vec<Disk>,
+}
+
+/// A disk of a VM.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The disk.
+    pub record: VdiRecord,
+    /// Its place in the VM, such as `0`.
+    pub userdevice: String,
+    /// Where it lies.
+    pub sr: Option<SrRecord>,
+}
+
+/// Logs in to the pool that has a member at one of the addresses (contract 1.3, 1.4).
+///
+/// # Errors
+///
+/// What the last address said; a refused password at once.
+pub fn connect(login: Login, settings: Settings) -> Result<Pool, XapiError> {
+    connect_with(login, settings, Box::new(RealPause))
+}
+
+/// The same, waiting by `pause`.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub fn connect_with(
+    login: Login,
+    settings: Settings,
+    pause: Box<dyn Pause>,
+) -> Result<Pool, XapiError> {
+    Ok(Pool { session: Session::open(login, settings, pause)? })
+}
+
+impl Pool {
+    /// For calls that have no method here.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The pool's own record.
+    pub fn record(&self) -> PoolRecord {
+        self.session.pool()
+    }
+
+    /// Its members.
+    ///
+    /// # Errors
+    ///
+    /// What the pool said; so below.
+    pub fn hosts(&self) -> Result<Vec<HostRecord>, XapiError> {
+        self.all()
+    }
+
+    /// Its VMs, by name: no templates, no snapshots, no control domains.
+    pub fn vms(&self) -> Result<Vec<Vm>, XapiError> {
+        let vms = self.all::<VmRecord>()?.into_iter();
+        let vbds = self.all::<VbdRecord>()?;
+        let vdis = by_reference(self.all::<VdiRecord>()?, |vdi| &vdi.reference);
+        let srs = by_reference(self.all::<SrRecord>()?, |sr| &sr.reference);
+        let vbds = by_reference(vbds, |vbd| &vbd.reference);
+        let is_one =
+            |vm: &VmRecord| !vm.is_a_template && !vm.is_a_snapshot && !vm.is_control_domain;
+        let mut found: Vec<Vm> = vms
+            .filter(is_one)
+            .map(|record| {
+                let disks = disks_of(&record, &vbds, &vdis, &srs);
+                Vm { record, disks }
+            })
+            .collect();
+        found.sort_by(|a, b| {
+            (&a.record.name, &a.record.uuid).cmp(&(&b.record.name, &b.record.uuid))
+        });
+        Ok(found)
+    }
+
+    /// Reads a VM by a snapshot, which is taken now and gone when the source is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Io`], whose source is an [`XapiError`] if the pool refused.
+    pub fn source(
+        &self,
+        vm: &VmRecord,
+        options: SourceOptions,
+    ) -> Result<Box<dyn Source>, SourceError> {
+        let source = PoolSource::open(&self.session, vm.clone(), options)?;
+        Ok(Box::new(source))
+    }
+
+    /// Snapshots and disks that earlier backups left behind, or that others are using now.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, XapiError> {
+        snapshot::leftovers(&self.session)
+    }
+
+    /// Removes one of them.
+    pub fn remove(&self, leftover: &Leftover) -> Result<(), XapiError> {
+        snapshot::remove(&self.session, leftover)
+    }
+
+    /// The pool's database. Contains secrets (contract 7).
+    pub fn database(&self) -> Result<Download, XapiError> {
+        export::database(&self.session)
+    }
+
+    /// The records of all VMs (contract 2.2).
+    pub fn metadata(&self) -> Result<Download, XapiError> {
+        export::metadata(&self.session, None)
+    }
+
+    /// The system of a member (contract 7).
+    pub fn host_backup(&self, host: &HostRecord) -> Result<Download, XapiError> {
+        let address = Address::parse(&host.address)?.with_port_of(&self.session.coordinator());
+        export::host(&self.session, &address)
+    }
+
+    fn all<R: Record>(&self) -> Result<Vec<R>, XapiError> {
+        records(&self.session.call(&format!("{}.get_all_records", R::CLASS), &[])?)
+    }
+}
+
+fn by_reference<R>(records: Vec<R>, reference: impl Fn(&R) -> &String) -> BTreeMap<String, R> {
+    records.into_iter().map(|record| (reference(&record).clone(), record)).collect()
+}
+
+fn disks_of(
+    vm: &VmRecord,
+    vbds: &BTreeMap<String, VbdRecord>,
+    vdis: &BTreeMap<String, VdiRecord>,
+    srs: &BTreeMap<String, SrRecord>,
+) -> Vec<Disk> {
+    let vbds = vm.vbds.iter().filter_map(|vbd| vbds.get(vbd)).filter(|vbd| vbd.is_disk);
+    let mut disks: Vec<Disk> = vbds
+        .filter_map(|vbd| {
+            let record = vdis.get(vbd.vdi.as_ref()?)?.clone();
+            let sr = record.sr.as_ref().and_then(|sr| srs.get(sr)).cloned();
+            Some(Disk { record, userdevice: vbd.userdevice.clone(), sr })
+        })
+        .collect();
+    let place = |disk: &Disk| disk.userdevice.parse().unwrap_or(u32::MAX);
+    disks.sort_by_key(place);
+    disks
+}

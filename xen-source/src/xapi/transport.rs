@@ -1,0 +1,253 @@
+//! HTTP to one host: calls, and streams in either direction.
+//!
+//! There are three ways out. Calls have bounded answers and a timeout. Downloads have a timeout
+//! only on silence, since a host may take its time. Uploads ([`upload`](super::upload)) need the
+//! response head before they send anything, which this client of HTTP does not offer.
+
+use std::io::Read;
+use std::time::Duration;
+
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderName, LOCATION};
+use reqwest::redirect;
+
+use super::address::Address;
+use super::error::{Stage, XapiError};
+use super::limits::{
+    ANSWER_LEN_MAX, CALL_TIMEOUT, CONNECT_TIMEOUT, IDLE_MAX, KEEPALIVE, PAGE_LEN_MAX,
+};
+use super::rpc::{Malformed, excerpt};
+use super::trust::{Tls, Trust};
+use super::upload::{self, PutAnswer};
+
+/// What hosts see of us. They may count callers by it, so it does not change (contract 1.8).
+const USER_AGENT: &str = concat!("xenith/", env!("CARGO_PKG_VERSION"));
+
+/// How data travels. Passwords always go over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataChannel {
+    /// Over TLS.
+    Tls,
+    /// In the clear. Whoever listens sees the disks *and the session*, and can use it while it
+    /// lives; for networks of one's own.
+    Plain {
+        /// Where hosts listen; 80 unless somebody changed it.
+        port: u16,
+    },
+}
+
+/// How hosts are talked to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which certificates are trusted.
+    pub trust: Trust,
+    /// Time for a connection to come up.
+    pub connect_timeout: Duration,
+    /// Longest silence within a stream of data. `None`: for ever.
+    pub stall_timeout: Option<Duration>,
+    /// How data travels.
+    pub data: DataChannel,
+}
+
+impl Settings {
+    /// What most want: TLS, and no limit on silence.
+    pub fn new(trust: Trust) -> Self {
+        let connect_timeout = CONNECT_TIMEOUT;
+        Self { trust, connect_timeout, stall_timeout: None, data: DataChannel::Tls }
+    }
+}
+
+/// The answer to a call, whatever its status.
+pub struct Answer {
+    /// Of HTTP.
+    pub status: u16,
+    /// As the host calls it; may be empty.
+    pub content_type: String,
+    /// All of it.
+    pub body: Vec<u8>,
+}
+
+/// The answer to a request for data.
+pub enum GetAnswer {
+    /// Data, to the end of the connection.
+    Body(Box<dyn Read + Send>),
+    /// It is to be had elsewhere.
+    Elsewhere(String),
+}
+
+/// What every request for a transfer carries.
+pub struct Request<'a> {
+    /// Which host.
+    pub address: &'a Address,
+    /// Begins with a slash; has no secrets.
+    pub path_and_query: &'a str,
+    /// Session and task.
+    pub cookie: &'a str,
+}
+
+impl Request<'_> {
+    /// For messages.
+    pub fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
+}
+
+/// Talks to hosts.
+pub struct Transport {
+    calls: Client,
+    data: Client,
+    tls: Tls,
+    settings: Settings,
+}
+
+impl Transport {
+    /// Prepares, and connects to nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`XapiError::CaFile`], [`XapiError::Tls`].
+    pub fn new(settings: Settings) -> Result<Self, XapiError> {
+        let tls = Tls::new(&settings.trust)?;
+        let client = |timeout: Option<Duration>| {
+            Client::builder()
+                .tls_backend_preconfigured((*tls.config).clone())
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .referer(false)
+                .user_agent(USER_AGENT)
+                .connect_timeout(settings.connect_timeout)
+                .tcp_keepalive(KEEPALIVE)
+                .pool_idle_timeout(IDLE_MAX)
+                .timeout(timeout)
+                .build()
+                .map_err(|error| XapiError::Tls { source: error.into() })
+        };
+        let calls = client(Some(CALL_TIMEOUT))?;
+        let data = client(settings.stall_timeout)?;
+        Ok(Self { calls, data, tls, settings })
+    }
+
+    /// Posts the body of a call.
+    pub fn post(
+        &self,
+        address: &Address,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Answer, XapiError> {
+        let url = format!("{}{path}", self.origin(address, DataChannel::Tls));
+        let request = self.calls.post(url).header(CONTENT_TYPE, content_type).body(body);
+        let response = request.send().map_err(|error| self.unreachable(address, error))?;
+        let status = response.status().as_u16();
+        let content_type = header(&response, CONTENT_TYPE);
+        let body = self.bounded(address, path, response, ANSWER_LEN_MAX)?;
+        Ok(Answer { status, content_type, body })
+    }
+
+    /// Asks for data. What is neither data nor a redirection is an error.
+    pub fn get(&self, request: &Request<'_>) -> Result<GetAnswer, XapiError> {
+        let address = request.address;
+        let origin = self.origin(address, self.settings.data);
+        let url = format!("{origin}{}", request.path_and_query);
+        let sent = self.data.get(url).header(COOKIE, request.cookie).send();
+        let response = sent.map_err(|error| self.unreachable(address, error))?;
+        match response.status().as_u16() {
+            200 => Ok(GetAnswer::Body(Box::new(response))),
+            301 | 302 | 303 | 307 | 308 => Ok(GetAnswer::Elsewhere(header(&response, LOCATION))),
+            status => {
+                let mut page = Vec::new();
+                // A page that breaks off still says something.
+                let _cut = response.take(PAGE_LEN_MAX).read_to_end(&mut page);
+                Err(refusal(request, status, &page))
+            }
+        }
+    }
+
+    /// Offers data. The host answers before the data is sent (contract 0.1).
+    pub fn put(&self, request: &Request<'_>, length: Option<u64>) -> Result<PutAnswer, XapiError> {
+        let (is_tls, authority) = self.place(request.address, self.settings.data);
+        upload::put(request, &authority, length, is_tls.then_some(&self.tls), &self.settings)
+    }
+
+    fn bounded(
+        &self,
+        address: &Address,
+        path: &str,
+        response: Response,
+        limit: u64,
+    ) -> Result<Vec<u8>, XapiError> {
+        let mut body = Vec::new();
+        let read = response.take(limit + 1).read_to_end(&mut body);
+        read.map_err(|error| XapiError::Unreachable {
+            address: address.to_string(),
+            stage: Stage::Sent,
+            source: error.into(),
+        })?;
+        if body.len() as u64 > limit {
+            let source = Malformed::of(format!("more than {limit} bytes"));
+            let (address, method) = (address.to_string(), path.to_owned());
+            return Err(XapiError::Answer { address, method, source });
+        }
+        Ok(body)
+    }
+
+    /// Whether TLS is spoken there, and where that is.
+    fn place(&self, address: &Address, channel: DataChannel) -> (bool, String) {
+        #[cfg(test)]
+        if matches!(self.settings.trust, Trust::PlainText) {
+            return (false, address.authority(80));
+        }
+        match channel {
+            DataChannel::Tls => (true, address.authority(443)),
+            DataChannel::Plain { port } => (false, address.at_port(port).authority(port)),
+        }
+    }
+
+    fn origin(&self, address: &Address, channel: DataChannel) -> String {
+        match self.place(address, channel) {
+            (true, authority) => format!("https://{authority}"),
+            (false, authority) => format!("http://{authority}"),
+        }
+    }
+
+    fn unreachable(&self, address: &Address, error: reqwest::Error) -> XapiError {
+        let stage = if error.is_connect() { Stage::Connecting } else { Stage::Sent };
+        let (address, source) = (address.to_string(), error.without_url().into());
+        match self.tls.take_refused() {
+            Some(found) => XapiError::Certificate { address, found, source },
+            None => XapiError::Unreachable { address, stage, source },
+        }
+    }
+}
+
+/// An error page as an error. Hosts end it with the code (contract 1.1).
+pub fn refusal(request: &Request<'_>, status: u16, page: &[u8]) -> XapiError {
+    let text = String::from_utf8_lossy(page);
+    let mut plain = String::new();
+    let mut in_tag = false;
+    for char in text.chars() {
+        match char {
+            '<' => in_tag = true,
+            '>' => {
+                in_tag = false;
+                plain.push(' ');
+            }
+            char if !in_tag => plain.push(char),
+            _ => {}
+        }
+    }
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    let words = words.join(" ");
+    let telling = words.split_once("Additional information").map_or(&*words, |(_, after)| after);
+    XapiError::Status {
+        address: request.address.to_string(),
+        path: request.path().to_owned(),
+        status,
+        what: excerpt(telling.trim()),
+    }
+}
+
+fn header(response: &Response, name: HeaderName) -> String {
+    let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}

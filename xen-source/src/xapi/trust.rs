@@ -1,0 +1,228 @@
+//! Which certificates are trusted (contract 1.1).
+//!
+//! A fresh host has a certificate that it signed itself, and members have different ones. So a pool
+//! is trusted by the system's authorities, by those of a file, by the fingerprints of its members,
+//! or explicitly not at all.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+
+use super::error::XapiError;
+
+/// SHA-256 of a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a certificate in DER.
+    pub fn of(der: &[u8]) -> Self {
+        Self(Sha256::digest(der).into())
+    }
+
+    /// 64 hex digits, with or without colons. `None` if it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix("sha256:").unwrap_or(text);
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
+        let mut bytes = [0; 32];
+        if digits.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let value = |digit: u8| char::from(digit).to_digit(16);
+            *byte = (value(pair[0])? * 16 + value(pair[1])?) as u8; // below 256
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02X}")).collect();
+        f.write_str(&pairs.join(":"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// Which certificates are trusted.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Those that the system's authorities signed, for the names that they carry.
+    System,
+    /// Those that the authorities in a PEM file signed, for the names that they carry.
+    CaFile(PathBuf),
+    /// These, whatever names they carry. Members have one each.
+    Pinned(Vec<Fingerprint>),
+    /// All. Whoever is on the way may read and change everything.
+    Insecure,
+    /// No TLS at all.
+    #[cfg(test)]
+    PlainText,
+}
+
+/// How TLS is spoken to hosts.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// For the clients.
+    pub config: Arc<ClientConfig>,
+    refused: Arc<Mutex<Option<Fingerprint>>>,
+}
+
+impl Tls {
+    /// Prepares for `trust`.
+    pub fn new(trust: &Trust) -> Result<Self, XapiError> {
+        let provider = Arc::new(ring::default_provider());
+        let refused = Arc::new(Mutex::new(None));
+        let judge = judge(trust, &provider)?;
+        let verifier = Verifier { judge, provider: provider.clone(), refused: refused.clone() };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config), refused })
+    }
+
+    /// The certificate that was refused last, once.
+    pub fn take_refused(&self) -> Option<Fingerprint> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn judge(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Judge, XapiError> {
+    Ok(match trust {
+        Trust::System => {
+            let system = rustls_platform_verifier::Verifier::new(provider.clone());
+            Judge::Authorities(Arc::new(system.map_err(failed)?))
+        }
+        Trust::CaFile(path) => {
+            let wrong = |source| XapiError::CaFile { path: path.clone(), source };
+            let roots = Arc::new(roots(path).map_err(wrong)?);
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+            Judge::Authorities(builder.build().map_err(|error| wrong(error.into()))?)
+        }
+        Trust::Pinned(fingerprints) => Judge::Pins(fingerprints.clone()),
+        Trust::Insecure => Judge::Anything,
+        #[cfg(test)]
+        Trust::PlainText => Judge::Pins(Vec::new()),
+    })
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, Box<dyn std::error::Error + Send + Sync>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        roots.add(certificate?)?;
+    }
+    if roots.is_empty() { Err("there are none".into()) } else { Ok(roots) }
+}
+
+fn failed(error: rustls::Error) -> XapiError {
+    XapiError::Tls { source: error.into() }
+}
+
+/// Who decides about a certificate.
+#[derive(Debug)]
+enum Judge {
+    Authorities(Arc<dyn ServerCertVerifier>),
+    Pins(Vec<Fingerprint>),
+    Anything,
+}
+
+/// Asks the judge, and remembers whom it refused.
+#[derive(Debug)]
+struct Verifier {
+    judge: Judge,
+    provider: Arc<CryptoProvider>,
+    refused: Arc<Mutex<Option<Fingerprint>>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let found = Fingerprint::of(end_entity);
+        let verdict = match &self.judge {
+            Judge::Authorities(authorities) => authorities.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            Judge::Pins(pins) if !pins.contains(&found) => {
+                let failure = CertificateError::ApplicationVerificationFailure;
+                Err(rustls::Error::InvalidCertificate(failure))
+            }
+            Judge::Pins(_) | Judge::Anything => Ok(ServerCertVerified::assertion()),
+        };
+        if verdict.is_err() {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        }
+        verdict
+    }
+
+    /// A pin would be worth nothing if the host need not prove that it has the key.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_read_as_people_write_them() {
+        let found = Fingerprint::of(b"");
+        let text = found.to_string();
+        assert!(text.starts_with("E3:B0:C4:42"));
+        let plain = text.replace(':', "").to_lowercase();
+        for text in [&text, &plain, &format!("sha256:{plain}")] {
+            assert_eq!(Fingerprint::parse(text), Some(found));
+        }
+        for text in ["", "E3", &plain[1..], &format!("{plain}0"), &plain.replace('e', "g")] {
+            assert_eq!(Fingerprint::parse(text), None, "{text}");
+        }
+    }
+}
