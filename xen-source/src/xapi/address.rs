@@ -27,16 +27,23 @@ impl Address {
             return Ok(Self { host: rest.to_owned(), port: None });
         }
         let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, after)) => (host, after.strip_prefix(':')),
-            None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+            Some((host, "")) if host.parse::<Ipv6Addr>().is_ok() => (host, None),
+            Some((host, after)) if host.parse::<Ipv6Addr>().is_ok() => {
+                (host, Some(after.strip_prefix(':').ok_or_else(wrong)?))
+            }
+            Some(_) => return Err(wrong()),
+            None => {
+                let (host, port) =
+                    rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
+                let allowed = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+                if host.is_empty() || !host.chars().all(allowed) {
+                    return Err(wrong());
+                }
+                (host, port)
+            }
         };
         let port = port.map(str::parse).transpose().map_err(|_| wrong())?;
-        let allowed = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
-        let is_name = !host.is_empty() && host.chars().all(allowed);
-        if is_name || host.parse::<Ipv6Addr>().is_ok() {
-            return Ok(Self { host: host.to_owned(), port });
-        }
-        Err(wrong())
+        Ok(Self { host: host.to_owned(), port })
     }
 
     /// The address in the `Location` of a redirection, and the path and query after it.
@@ -105,7 +112,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "a b", "http://x", "root@x", "x:y", "x:99999", "x/y", "[x]:1", ":1"] {
+        for text in
+            ["", "a b", "http://x", "root@x", "x:y", "x:99999", "x/y", "[x]:1", ":1", "[::1]x"]
+        {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

@@ -23,8 +23,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Time after which an idle connection is probed, so that a dead peer is noticed.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Time after which an idle connection is not used again.
-pub const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Hosts that name another coordinator, one after the other.
 pub const HOPS_MAX: u32 = 2;

@@ -212,6 +212,12 @@ impl Session {
         format!("session_id={}; task_id={task}", self.state().reference)
     }
 
+    /// Pretends that the coordinator was elsewhere.
+    #[cfg(test)]
+    pub fn set_coordinator(&self, coordinator: Address) {
+        self.state().coordinator = coordinator;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

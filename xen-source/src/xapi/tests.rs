@@ -1,1 +1,16 @@
-//! x
+//! The client against small hosts that answer what a test tells them to.
+
+mod host;
+mod sessions;
+mod sources;
+mod tls;
+mod transfers;
+mod world;
+
+#[allow(dead_code, reason = "shared with the tests of XVAs, which use all of it")]
+#[path = "../../tests/kit/maker.rs"]
+mod maker;
+
+#[allow(dead_code, reason = "as above")]
+#[path = "../../tests/kit/record.rs"]
+mod record;

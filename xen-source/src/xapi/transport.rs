@@ -13,9 +13,7 @@ use reqwest::redirect;
 
 use super::address::Address;
 use super::error::{Stage, XapiError};
-use super::limits::{
-    ANSWER_LEN_MAX, CALL_TIMEOUT, CONNECT_TIMEOUT, IDLE_MAX, KEEPALIVE, PAGE_LEN_MAX,
-};
+use super::limits::{ANSWER_LEN_MAX, CALL_TIMEOUT, CONNECT_TIMEOUT, KEEPALIVE, PAGE_LEN_MAX};
 use super::rpc::{Malformed, excerpt};
 use super::trust::{Tls, Trust};
 use super::upload::{self, PutAnswer};
@@ -103,6 +101,9 @@ pub struct Transport {
 impl Transport {
     /// Prepares, and connects to nobody.
     ///
+    /// Every request has a connection of its own: on one that the host is just closing, nobody
+    /// could say whether a call had been heard.
+    ///
     /// # Errors
     ///
     /// [`XapiError::CaFile`], [`XapiError::Tls`].
@@ -117,7 +118,7 @@ impl Transport {
                 .user_agent(USER_AGENT)
                 .connect_timeout(settings.connect_timeout)
                 .tcp_keepalive(KEEPALIVE)
-                .pool_idle_timeout(IDLE_MAX)
+                .pool_max_idle_per_host(0)
                 .timeout(timeout)
                 .build()
                 .map_err(|error| XapiError::Tls { source: error.into() })

@@ -1,0 +1,179 @@
+//! VMs as sources: what they deliver, and that nothing of ours stays on the pool.
+
+use std::sync::{Arc, Mutex};
+
+use engine::source::{NextSegment, SEGMENT_LEN, Source, SourceError, SourceFacts};
+use serde_json::json;
+
+use super::host::Host;
+use super::maker::Archive;
+use super::world::{DISK_UUID, Outcome, Shared, VM, connect};
+use crate::xapi::snapshot::MARK;
+use crate::xapi::source::{Event, Observer, SourceOptions};
+use crate::xapi::{Compression, Leftover, Pool};
+
+#[derive(Default)]
+struct Diary(Mutex<Vec<String>>);
+
+impl Observer for Diary {
+    fn event(&self, event: Event) {
+        let text = match event {
+            Event::SnapshotTaken { uuid } => format!("taken {uuid}"),
+            Event::SnapshotRemoved { uuid } => format!("removed {uuid}"),
+            Event::SnapshotStays { uuid, error } => format!("stays {uuid}: {error}"),
+        };
+        self.0.lock().expect("a lock").push(text);
+    }
+}
+
+fn world() -> (Shared, Host, Pool) {
+    let world = Shared::new();
+    let host = world.host();
+    world.get().export = Archive::sample().make();
+    let (pool, _) = connect(&[&host]).expect("a session");
+    (world, host, pool)
+}
+
+fn open(pool: &Pool, diary: &Arc<Diary>) -> Result<Box<dyn Source>, SourceError> {
+    let vm = pool.vms().expect("VMs").remove(0);
+    let observer = diary.clone();
+    let (left_out, compression) = (Vec::new(), Compression::Off);
+    pool.source(&vm.record, SourceOptions { left_out, compression, observer })
+}
+
+/// Keys of all disks and streams, and the facts.
+fn read(mut source: Box<dyn Source>) -> Result<(Vec<(String, String)>, SourceFacts), SourceError> {
+    let mut buffer = vec![0; SEGMENT_LEN];
+    let mut disks = Vec::new();
+    while let Some(disk) = source.next_disk()? {
+        disks.push((disk.name, disk.key));
+        while let NextSegment::Filled { .. } = source.next_segment(&mut buffer)? {}
+    }
+    Ok((disks, source.facts()))
+}
+
+#[track_caller]
+fn check_nothing_stays(world: &Shared) {
+    let world = world.get();
+    assert_eq!(world.tasks.len(), 0, "tasks");
+    let names: Vec<_> = world.objects.keys().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["OpaqueRef:sr", "OpaqueRef:vbd", "OpaqueRef:vdi", VM]);
+}
+
+#[test]
+fn a_vm_comes_under_its_own_name_and_leaves_nothing() {
+    let (world, _host, pool) = world();
+    let diary = Arc::new(Diary::default());
+    let source = open(&pool, &diary).expect("a source");
+    {
+        let world = world.get();
+        let snapshot = world.record("VM", "OpaqueRef:snapshot");
+        assert_eq!(snapshot["name_label"], "web");
+        assert_eq!(snapshot["is_a_template"], false);
+        assert_eq!(snapshot["other_config"][MARK], "snapshot-uuid");
+        let disk = world.record("VDI", "OpaqueRef:disk");
+        assert_eq!(disk["other_config"][MARK], Archive::vdi_uuid(0));
+    }
+    let (disks, facts) = read(source).expect("a whole VM");
+    assert_eq!(
+        (facts.vm_uuid.as_deref(), facts.vm_name.as_deref()),
+        (Some("vm-uuid"), Some("web"))
+    );
+    assert!(disks.contains(&("xvda".to_owned(), DISK_UUID.to_owned())), "{disks:?}");
+    assert_eq!(*diary.0.lock().expect("a lock"), ["taken snapshot-uuid", "removed snapshot-uuid"]);
+    check_nothing_stays(&world);
+}
+
+#[test]
+fn a_source_that_is_dropped_leaves_nothing() {
+    let (world, _host, pool) = world();
+    world.get().outcome = Outcome::Silence;
+    let mut source = open(&pool, &Arc::default()).expect("a source");
+    source.next_disk().expect("the record");
+    drop(source);
+    check_nothing_stays(&world);
+}
+
+#[test]
+fn an_export_that_fails_says_why_and_leaves_nothing() {
+    for kept in [0, 600, 700_000] {
+        let (world, _host, pool) = world();
+        world.get().export.truncate(kept);
+        world.get().outcome = Outcome::Failure("SR_BACKEND_FAILURE_46");
+        let error = open(&pool, &Arc::default()).and_then(read).expect_err("it failed");
+        let text = format!("{error:?}");
+        assert!(text.contains("SR_BACKEND_FAILURE_46"), "{kept}: {text}");
+        check_nothing_stays(&world);
+    }
+}
+
+#[test]
+fn a_task_that_fails_after_a_whole_stream_makes_no_backup() {
+    let (world, _host, pool) = world();
+    world.get().outcome = Outcome::Failure("CLIENT_ERROR");
+    assert!(open(&pool, &Arc::default()).and_then(read).is_err());
+    check_nothing_stays(&world);
+}
+
+#[test]
+fn a_pool_that_refuses_half_way_keeps_nothing() {
+    for method in ["VM.set_name_label", "VDI.add_to_other_config", "VM.set_is_a_template"] {
+        let (world, _host, pool) = world();
+        world.get().refusals = [(method, vec!["INTERNAL_ERROR", "x"])].into();
+        assert!(open(&pool, &Arc::default()).is_err(), "{method}");
+        let world = world.get();
+        let mut names = world.objects.keys().map(|(_, name)| name.as_str());
+        assert!(!names.any(|name| name == "OpaqueRef:snapshot"), "{method}");
+    }
+}
+
+#[test]
+fn old_hosts_take_two_parameters_for_a_snapshot() {
+    let (world, _host, pool) = world();
+    let mismatch = vec!["MESSAGE_PARAMETER_COUNT_MISMATCH", "VM.snapshot", "2", "3"];
+    world.get().refusals = [("VM.snapshot", mismatch)].into();
+    open(&pool, &Arc::default()).and_then(read).expect("a whole VM");
+    assert_eq!(world.get().has_called("VM.snapshot"), 2);
+}
+
+#[test]
+fn a_disk_that_is_still_in_use_is_waited_for() {
+    let (world, _host, pool) = world();
+    let in_use = ("VDI.destroy", vec!["VDI_IN_USE", "x", "destroy"]);
+    world.get().refusals = std::iter::repeat_n(in_use, 9).collect();
+    open(&pool, &Arc::default()).and_then(read).expect("a whole VM");
+    check_nothing_stays(&world);
+}
+
+#[test]
+fn a_snapshot_that_stays_is_reported_and_found_again() {
+    let (world, _host, pool) = world();
+    world.get().refusals = [("VM.destroy", vec!["OPERATION_BLOCKED", "x"])].into();
+    let diary = Arc::new(Diary::default());
+    read(open(&pool, &diary).expect("a source")).expect("a whole VM");
+    let stays = "stays snapshot-uuid: removal of a snapshot failed: OPERATION_BLOCKED(x)";
+    assert_eq!(diary.0.lock().expect("a lock")[1], stays);
+    let leftovers = pool.leftovers().expect("a list");
+    assert!(matches!(&leftovers[0], Leftover::Snapshot(vm) if vm.uuid == "snapshot-uuid"));
+    leftovers.iter().for_each(|leftover| pool.remove(leftover).expect("removed"));
+    check_nothing_stays(&world);
+}
+
+#[test]
+fn only_what_carries_a_mark_of_its_own_is_ours() {
+    let (world, _host, pool) = world();
+    let others = [
+        ("a VM with a copied mark", false, "snapshot-uuid"),
+        ("a VM with a mark of its own, which is no snapshot", false, "u"),
+        ("a snapshot with a copied mark", true, "snapshot-uuid"),
+        ("a snapshot of somebody else", true, ""),
+    ];
+    for (name, is_a_snapshot, mark) in others {
+        let record = json!({"uuid": "u", "name_label": name, "is_a_snapshot": is_a_snapshot,
+            "other_config": {MARK: mark}});
+        let record = record.as_object().expect("a record").clone();
+        world.get().objects.insert(("VM".into(), format!("OpaqueRef:{name}")), record.clone());
+        world.get().objects.insert(("VDI".into(), format!("OpaqueRef:{name}")), record);
+    }
+    assert_eq!(pool.leftovers().expect("a list").len(), 0);
+}

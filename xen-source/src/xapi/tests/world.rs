@@ -1,0 +1,435 @@
+//! A pool with one VM, as small as tests allow, and what goes wrong in it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use serde_json::{Map, Value as Json, json};
+
+use super::host::{Host, Incoming, Reply};
+use crate::xapi::session::Pause;
+use crate::xapi::value::Value;
+use crate::xapi::{Address, Login, Password, Pool, Settings, Trust, XapiError, connect_with, xml};
+
+/// The VM of the pool.
+pub const VM: &str = "OpaqueRef:vm";
+/// What the VM's first disk is called for ever.
+pub const DISK_UUID: &str = "11111111-0000-0000-0000-000000000000";
+
+/// What becomes of a transfer.
+#[derive(Clone)]
+pub enum Outcome {
+    Success,
+    /// The task fails with a code.
+    Failure(&'static str),
+    /// The task vanishes.
+    Lost,
+    /// Silence after the bytes.
+    Silence,
+    /// The connection breaks inside the head's length.
+    Broken,
+    /// Not even a head: an error status and its page, and a task that nobody ends.
+    Refusal(&'static str, &'static str),
+    /// Another host has it.
+    Elsewhere(String),
+}
+
+/// A task: its status and its error or result.
+#[derive(Clone)]
+pub struct TaskEntry {
+    pub status: &'static str,
+    pub error: Vec<String>,
+    pub result: String,
+}
+
+/// The state of a pool.
+pub struct World {
+    pub speaks_json: bool,
+    /// Whom the hosts that are no coordinator name.
+    pub coordinator: String,
+    pub pool_uuid: String,
+    pub members: Vec<String>,
+    pub sessions: Vec<String>,
+    pub objects: BTreeMap<(String, String), Map<String, Json>>,
+    pub tasks: BTreeMap<String, TaskEntry>,
+    /// Every call, with its first parameter after the session.
+    pub calls: Vec<String>,
+    /// Refusals to come: the next call of the method meets the first one.
+    pub refusals: VecDeque<(&'static str, Vec<&'static str>)>,
+    pub export: Vec<u8>,
+    pub outcome: Outcome,
+    pub uploaded: Option<Vec<u8>>,
+    count: usize,
+}
+
+/// A pool that several hosts may serve.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<World>>);
+
+/// Counts pauses and takes no time.
+#[derive(Debug, Clone, Default)]
+pub struct Pauses(pub Arc<Mutex<Vec<Duration>>>);
+
+impl Pause for Pauses {
+    fn pause(&self, time: Duration) {
+        self.0.lock().expect("a lock").push(time);
+    }
+}
+
+impl Shared {
+    pub fn new() -> Self {
+        let mut objects = BTreeMap::new();
+        let vm = json!({"uuid": "vm-uuid", "name_label": "web", "power_state": "Running",
+            "tags": ["prod"], "VBDs": ["OpaqueRef:vbd"], "other_config": {},
+            "is_a_snapshot": false, "is_a_template": false});
+        let vbd = json!({"uuid": "vbd-uuid", "VM": VM, "VDI": "OpaqueRef:vdi", "type": "Disk",
+            "userdevice": "0"});
+        let vdi = json!({"uuid": DISK_UUID, "virtual_size": "5241856", "VBDs": ["OpaqueRef:vbd"],
+            "is_a_snapshot": false, "other_config": {}, "SR": "OpaqueRef:sr"});
+        let sr = json!({"uuid": "sr-uuid", "name_label": "local"});
+        let of = [("VM", VM, vm), ("VBD", "OpaqueRef:vbd", vbd), ("VDI", "OpaqueRef:vdi", vdi)];
+        for (class, reference, record) in of.into_iter().chain([("SR", "OpaqueRef:sr", sr)]) {
+            let record = record.as_object().expect("a record").clone();
+            objects.insert((class.to_owned(), reference.to_owned()), record);
+        }
+        Self(Arc::new(Mutex::new(World {
+            speaks_json: true,
+            coordinator: String::new(),
+            pool_uuid: "pool-uuid".to_owned(),
+            members: Vec::new(),
+            sessions: Vec::new(),
+            objects,
+            tasks: BTreeMap::new(),
+            calls: Vec::new(),
+            refusals: VecDeque::new(),
+            export: Vec::new(),
+            outcome: Outcome::Success,
+            uploaded: None,
+            count: 0,
+        })))
+    }
+
+    pub fn get(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("a lock")
+    }
+
+    /// A host of the pool. The first is the coordinator.
+    pub fn host(&self) -> Host {
+        self.host_with(None)
+    }
+
+    /// A host that speaks TLS, if it has a configuration.
+    pub fn host_with(&self, tls: Option<Arc<ServerConfig>>) -> Host {
+        let shared = self.clone();
+        let own = Arc::new(Mutex::new(String::new()));
+        let known = own.clone();
+        let answer = move |incoming| {
+            let own = known.lock().expect("a lock").clone();
+            shared.answer(&own, incoming)
+        };
+        let host = match tls {
+            Some(tls) => Host::start_tls(tls, answer),
+            None => Host::start(answer),
+        };
+        let address = host.address.to_string();
+        address.clone_into(&mut own.lock().expect("a lock"));
+        let mut world = self.get();
+        if world.coordinator.is_empty() {
+            world.coordinator.clone_from(&address);
+        }
+        world.members.push(address);
+        drop(world);
+        host
+    }
+
+    fn answer(&self, own: &str, incoming: Incoming) -> Reply {
+        let mut world = self.get();
+        match (incoming.method.as_str(), incoming.path.as_str()) {
+            ("POST", "/jsonrpc") if world.speaks_json => {
+                let call: Json = serde_json::from_slice(&incoming.body).expect("a call");
+                let method = call["method"].as_str().expect("a method");
+                let params = call["params"].as_array().expect("parameters");
+                let answer = match world.call(own, method, params) {
+                    Ok(result) => json!({"jsonrpc": "2.0", "id": 1, "result": result}),
+                    Err(error) => json!({"jsonrpc": "2.0", "id": 1, "error":
+                        {"code": 1, "message": error[0], "data": error[1..]}}),
+                };
+                let body = answer.to_string();
+                Reply::http("200 OK", "Content-Type: application/json\r\n", body.as_bytes())
+            }
+            ("POST", "/RPC2") => world.answer_xml(own, &incoming.body),
+            ("POST", _) => Reply::http("200 OK", "Content-Type: text/xml\r\n", b"<html/>"),
+            ("GET", _) => world.export(own, &incoming),
+            ("PUT", _) => world.import(self.clone(), &incoming),
+            _ => Reply::http("501 Not Implemented", "", b""),
+        }
+    }
+}
+
+impl World {
+    pub fn record(&self, class: &str, reference: &str) -> &Map<String, Json> {
+        self.objects.get(&(class.to_owned(), reference.to_owned())).expect("an object")
+    }
+
+    pub fn has_called(&self, start: &str) -> usize {
+        self.calls.iter().filter(|call| call.starts_with(start)).count()
+    }
+
+    fn answer_xml(&mut self, own: &str, body: &[u8]) -> Reply {
+        let text = String::from_utf8(body.to_vec()).expect("text");
+        let (_, rest) = text.split_once("<methodName>").expect("a method");
+        let (method, rest) = rest.split_once("</methodName>").expect("a method");
+        let params = rest.split("<param>").skip(1).map(|param| {
+            let value = xml::parse_value(param).expect("a value");
+            value.text().map_or(json!([]), |text| json!(text))
+        });
+        let params: Vec<Json> = params.collect();
+        let answer = match self.call(own, method, &params) {
+            Ok(result) => json!({"Status": "Success", "Value": result}),
+            Err(error) => json!({"Status": "Failure", "ErrorDescription": error}),
+        };
+        let value = to_xml(&answer);
+        let body = format!(
+            "<?xml version=\"1.0\"?><methodResponse><params><param>{value}</param></params>\
+             </methodResponse>"
+        );
+        Reply::http("200 OK", "Content-Type: text/xml\r\n", body.as_bytes())
+    }
+
+    fn fresh(&mut self, kind: &str) -> String {
+        self.count += 1;
+        format!("OpaqueRef:{kind}-{}", self.count)
+    }
+
+    fn call(&mut self, own: &str, method: &str, params: &[Json]) -> Result<Json, Vec<String>> {
+        let refuse = |error: &[&str]| Err(error.iter().map(|part| (*part).to_owned()).collect());
+        let text = |place: usize| params.get(place).and_then(Json::as_str).unwrap_or_default();
+        self.calls.push(format!("{method} {}", text(1)));
+        if let Some(at) = self.refusals.iter().position(|(wanted, _)| *wanted == method) {
+            let (_, error) = self.refusals.remove(at).expect("a refusal");
+            return refuse(&error);
+        }
+        if own != self.coordinator {
+            return refuse(&["HOST_IS_SLAVE", &self.coordinator]);
+        }
+        if method == "session.login_with_password" {
+            if text(1) != "secret" {
+                return refuse(&["SESSION_AUTHENTICATION_FAILED", "root", "no"]);
+            }
+            let session = self.fresh("session");
+            self.sessions.push(session.clone());
+            return Ok(json!(session));
+        }
+        if !self.sessions.iter().any(|session| session == text(0)) {
+            return refuse(&["SESSION_INVALID", text(0)]);
+        }
+        if let Some(method) = method.strip_prefix("Async.") {
+            let task = self.fresh("task");
+            let entry = match self.call(own, method, params) {
+                Ok(result) => {
+                    let result = format!("<value>{}</value>", result.as_str().unwrap_or(""));
+                    TaskEntry { status: "success", error: Vec::new(), result }
+                }
+                Err(error) => TaskEntry { status: "failure", error, result: String::new() },
+            };
+            self.tasks.insert(task.clone(), entry);
+            return Ok(json!(task));
+        }
+        let (class, verb) = method.split_once('.').expect("a method");
+        match class {
+            "session" => {
+                self.sessions.retain(|session| session != text(0));
+                Ok(json!(""))
+            }
+            "pool" => {
+                let record = json!({"uuid": self.pool_uuid, "name_label": "lab"});
+                Ok(json!({"OpaqueRef:pool": record}))
+            }
+            "host" => Ok(self.hosts()),
+            "task" => self.task(verb, text(1)),
+            _ => self.object(class, verb, params),
+        }
+    }
+
+    fn hosts(&self) -> Json {
+        let host = |(place, address): (usize, &String)| {
+            let record = json!({"uuid": format!("host-{place}"), "address": address});
+            (format!("OpaqueRef:host-{place}"), record)
+        };
+        Json::Object(self.members.iter().enumerate().map(host).collect())
+    }
+
+    fn task(&mut self, verb: &str, task: &str) -> Result<Json, Vec<String>> {
+        if verb == "create" {
+            let (task, error) = (self.fresh("task"), Vec::new());
+            let entry = TaskEntry { status: "pending", error, result: String::new() };
+            self.tasks.insert(task.clone(), entry);
+            return Ok(json!(task));
+        }
+        let gone = || vec!["HANDLE_INVALID".to_owned(), "task".to_owned(), task.to_owned()];
+        let entry = self.tasks.get_mut(task).ok_or_else(gone)?;
+        match verb {
+            "cancel" => entry.status = "cancelled",
+            "destroy" => drop(self.tasks.remove(task)),
+            _ => {
+                return Ok(json!({"uuid": "t", "status": entry.status, "progress": 0.5,
+                    "error_info": entry.error, "result": entry.result}));
+            }
+        }
+        Ok(json!(""))
+    }
+
+    fn object(&mut self, class: &str, verb: &str, params: &[Json]) -> Result<Json, Vec<String>> {
+        let text = |place: usize| params.get(place).and_then(Json::as_str).unwrap_or_default();
+        let gone = || vec!["HANDLE_INVALID".to_owned(), class.to_owned(), text(1).to_owned()];
+        if verb == "get_all_records" {
+            let of_class = self.objects.iter().filter(|((of, _), _)| of == class);
+            let pair = of_class.map(|((_, name), record)| (name.clone(), json!(record)));
+            return Ok(Json::Object(pair.collect()));
+        }
+        if (class, verb) == ("VM", "snapshot") {
+            return Ok(json!(self.snapshot(text(2))));
+        }
+        let key = (class.to_owned(), text(1).to_owned());
+        let record = self.objects.get_mut(&key).ok_or_else(gone)?;
+        match verb {
+            "get_record" => return Ok(json!(record)),
+            "get_uuid" => return Ok(record["uuid"].clone()),
+            "set_name_label" => drop(record.insert("name_label".into(), params[2].clone())),
+            "set_is_a_template" => drop(record.insert("is_a_template".into(), params[2].clone())),
+            "add_to_other_config" => record["other_config"][text(2)] = params[3].clone(),
+            "remove_from_other_config" => {
+                drop(record["other_config"].as_object_mut().expect("a map").remove(text(2)));
+            }
+            "destroy" => {
+                self.objects.remove(&key);
+                let dead = |record: &Map<String, Json>| record.get("VM") == Some(&json!(key.1));
+                self.objects.retain(|_, record| !dead(record));
+            }
+            _ => return Err(vec!["MESSAGE_METHOD_UNKNOWN".into(), format!("{class}.{verb}")]),
+        }
+        Ok(json!(""))
+    }
+
+    /// As xapi does it: notes are copied, the result is a template.
+    fn snapshot(&mut self, name: &str) -> String {
+        let snapshot = "OpaqueRef:snapshot".to_owned();
+        let mut vm = self.record("VM", VM).clone();
+        let mut vdi = self.record("VDI", "OpaqueRef:vdi").clone();
+        let vbd = json!({"uuid": "x", "VM": snapshot, "VDI": "OpaqueRef:disk", "type": "Disk"});
+        for (key, value) in [("uuid", "snapshot-uuid"), ("name_label", name), ("snapshot_of", VM)] {
+            vm.insert(key.into(), json!(value));
+        }
+        vm.insert("is_a_snapshot".into(), json!(true));
+        vm.insert("is_a_template".into(), json!(true));
+        vm.insert("VBDs".into(), json!(["OpaqueRef:drive"]));
+        vdi.insert("uuid".into(), json!(super::maker::Archive::vdi_uuid(0)));
+        vdi.insert("is_a_snapshot".into(), json!(true));
+        vdi.insert("snapshot_of".into(), json!("OpaqueRef:vdi"));
+        vdi.insert("VBDs".into(), json!([]));
+        self.objects.insert(("VM".into(), snapshot.clone()), vm);
+        self.objects.insert(("VDI".into(), "OpaqueRef:disk".into()), vdi);
+        let vbd = vbd.as_object().expect("a record").clone();
+        self.objects.insert(("VBD".into(), "OpaqueRef:drive".into()), vbd);
+        snapshot
+    }
+
+    fn export(&mut self, own: &str, incoming: &Incoming) -> Reply {
+        self.calls.push(format!("GET {} at {own}", incoming.path));
+        let session = incoming.cookie("session_id");
+        if !self.sessions.contains(&session) {
+            return Reply::http("401 Unauthorised", "", b"");
+        }
+        let task = incoming.cookie("task_id");
+        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
+        let mut whole = [&head[..], &self.export].concat();
+        let entry = self.tasks.get_mut(&task).expect("a task");
+        match self.outcome.clone() {
+            Outcome::Success => entry.status = "success",
+            Outcome::Failure(code) => {
+                entry.status = "failure";
+                entry.error = vec![code.to_owned(), "why".to_owned()];
+                let page = format!("HTTP/1.1 500 Internal Error\r\n\r\n<html>{code}</html>");
+                whole.extend_from_slice(page.as_bytes());
+            }
+            Outcome::Lost => drop(self.tasks.remove(&task)),
+            Outcome::Silence => return Reply::Silence(whole),
+            Outcome::Broken => {
+                let long = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40);
+                return Reply::Bytes([long.as_bytes(), &self.export].concat());
+            }
+            Outcome::Refusal(status, page) => return Reply::http(status, "", page.as_bytes()),
+            Outcome::Elsewhere(place) if place == own => entry.status = "success",
+            Outcome::Elsewhere(place) => {
+                let location = format!("Location: https://{place}{}\r\n", incoming.path);
+                return Reply::http("302 Found", &location, b"");
+            }
+        }
+        Reply::Bytes(whole)
+    }
+
+    fn import(&mut self, shared: Shared, incoming: &Incoming) -> Reply {
+        self.calls.push(format!("PUT {}", incoming.path));
+        match self.outcome.clone() {
+            Outcome::Elsewhere(place) => {
+                let location = format!("Location: https://{place}{}\r\n", incoming.path);
+                Reply::http("302 Found", &location, b"")
+            }
+            Outcome::Refusal(status, page) => Reply::http(status, "", page.as_bytes()),
+            _ => {
+                let keep = move |body: Vec<u8>| shared.get().uploaded = Some(body);
+                let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
+                Reply::Read(head.to_vec(), Arc::new(keep))
+            }
+        }
+    }
+}
+
+fn to_xml(value: &Json) -> String {
+    let inside = match value {
+        Json::Null => String::new(),
+        Json::Bool(flag) => format!("<boolean>{}</boolean>", u8::from(*flag)),
+        Json::Number(number) if number.is_f64() => format!("<double>{number}</double>"),
+        Json::Number(number) => number.to_string(),
+        Json::String(text) => text.replace('&', "&amp;").replace('<', "&lt;"),
+        Json::Array(items) => {
+            let items: String = items.iter().map(to_xml).collect();
+            format!("<array><data>{items}</data></array>")
+        }
+        Json::Object(members) => {
+            let member = |(key, value): (&String, &Json)| {
+                format!("<member><name>{key}</name>{}</member>", to_xml(value))
+            };
+            let members: String = members.iter().map(member).collect();
+            format!("<struct>{members}</struct>")
+        }
+    };
+    format!("<value>{inside}</value>")
+}
+
+pub fn login(addresses: Vec<Address>, password: &str) -> Login {
+    let password = Password::new(password.to_owned());
+    Login { addresses, user: "root".to_owned(), password }
+}
+
+/// Settings for hosts of tests.
+pub fn settings() -> Settings {
+    let short = Duration::from_secs(5);
+    Settings { connect_timeout: short, ..Settings::new(Trust::PlainText) }
+}
+
+/// Connects, without ever waiting.
+pub fn connect(hosts: &[&Host]) -> Result<(Pool, Pauses), XapiError> {
+    let addresses = hosts.iter().map(|host| host.address.clone()).collect();
+    let pauses = Pauses::default();
+    let pool = connect_with(login(addresses, "secret"), settings(), Box::new(pauses.clone()))?;
+    Ok((pool, pauses))
+}
+
+/// The names of VMs, which takes a working session.
+pub fn names(pool: &Pool) -> Result<Vec<String>, XapiError> {
+    let vms = pool.session().call("VM.get_all_records", &[])?;
+    let name = |vm: &Value| vm.get("name_label").and_then(Value::text).map(str::to_owned);
+    Ok(vms.members().into_iter().flatten().filter_map(|(_, vm)| name(vm)).collect())
+}
