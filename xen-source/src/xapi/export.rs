@@ -13,7 +13,7 @@ use super::limits::{REDIRECTS_MAX, SETTLE_LOOKS};
 use super::retry::Nature;
 use super::session::Session;
 use super::task::{Task, TaskState};
-use super::transport::{GetAnswer, Request};
+use super::transport::{Body, GetAnswer, Request};
 use crate::xva::error_page;
 
 /// Compression that the host does on its own processors (contract 2.1, 10). Better not.
@@ -136,7 +136,7 @@ pub fn host(session: &Session, address: &Address) -> Result<Download, XapiError>
 /// Reading it ends in an error if the task failed, if the stream broke, or if nobody can tell
 /// whether it is whole; the error's source is an [`XapiError`]. Dropped early, it ends its task.
 pub struct Download {
-    body: Option<Box<dyn Read + Send>>,
+    body: Option<Body>,
     task: Arc<Task>,
     proof: Proof,
     bytes_read: u64,
@@ -218,8 +218,14 @@ impl Read for Download {
         let Some(body) = self.body.as_mut().filter(|_| !buffer.is_empty()) else {
             return Ok(0);
         };
-        match body.read(buffer) {
-            Ok(0) => {
+        let read = body.bytes.read(buffer);
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) if !body.is_end(&error) => {
+                self.body = None;
+                Err(io::Error::other(self.broken(error)))
+            }
+            Ok(0) | Err(_) => {
                 self.body = None;
                 self.verdict().map_err(io::Error::other)?;
                 Ok(0)
@@ -227,11 +233,6 @@ impl Read for Download {
             Ok(len) => {
                 self.note(&buffer[..len]);
                 Ok(len)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                self.body = None;
-                Err(io::Error::other(self.broken(error)))
             }
         }
     }
@@ -262,11 +263,7 @@ fn download(session: &Session, wanted: Wanted) -> Result<Download, XapiError> {
     })
 }
 
-fn request(
-    session: &Session,
-    wanted: &Wanted,
-    task: &Task,
-) -> Result<Box<dyn Read + Send>, XapiError> {
+fn request(session: &Session, wanted: &Wanted, task: &Task) -> Result<Body, XapiError> {
     let mut address = wanted.address.clone().unwrap_or_else(|| session.coordinator());
     let mut path_and_query = String::from(wanted.path);
     for (place, (key, value)) in wanted.query.iter().enumerate() {

@@ -122,6 +122,22 @@ impl Session {
         exchange(&self.0.transport, &coordinator, encoding, method, &params)
     }
 
+    /// Calls `method` once, or again if the session or the coordinator is another by now; without
+    /// waiting for hosts that are away. For tidying up.
+    pub fn call_briefly(&self, method: &str, params: &[Value]) -> Result<Value, XapiError> {
+        match self.call_once(method, params) {
+            Err(error)
+                if matches!(
+                    Failure::of(&error),
+                    Failure::SessionInvalid | Failure::HostIsSlave(_)
+                ) =>
+            {
+                self.call(method, params)
+            }
+            other => other,
+        }
+    }
+
     /// Does `attempt` again as long as the table of contract 1.8 says so.
     pub fn retrying<T>(
         &self,

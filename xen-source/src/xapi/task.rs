@@ -41,10 +41,10 @@ pub struct Task {
 }
 
 impl Task {
-    /// Makes a task for a transfer.
+    /// Makes a task for a transfer, or fails at the first try.
     pub fn create(session: &Session, label: &str) -> Result<Self, XapiError> {
         let params = [Value::from(format!("Xenith: {label}")), Value::from("")];
-        Self::of(session, label, &session.call("task.create", &params)?)
+        Self::of(session, label, &session.call_once("task.create", &params)?)
     }
 
     /// Calls a method, once, as a task.
@@ -128,7 +128,7 @@ impl Task {
 
     /// Asks for its end.
     pub fn cancel(&self) -> Result<(), XapiError> {
-        self.session.call_once("task.cancel", &[Value::from(self.reference())]).map(drop)
+        self.session.call_briefly("task.cancel", &[Value::from(self.reference())]).map(drop)
     }
 }
 
@@ -138,7 +138,7 @@ impl Drop for Task {
         if !self.has_ended.load(Ordering::Relaxed) {
             let _ = self.cancel();
         }
-        let _ = self.session.call_once("task.destroy", &[Value::from(self.reference())]);
+        let _ = self.session.call_briefly("task.destroy", &[Value::from(self.reference())]);
     }
 }
 
@@ -149,7 +149,15 @@ pub fn run(
     method: &str,
     params: &[Value],
 ) -> Result<Value, XapiError> {
-    session.retrying(Nature::of(method), || Task::start(session, label, method, params)?.wait())
+    let ended = session.retrying(Nature::of(method), || {
+        let task = Task::start(session, label, method, params)?;
+        match task.wait() {
+            Err(error @ XapiError::TaskFailed { .. }) => Err(error),
+            // Once it has begun, only its own failure is a reason to begin it again.
+            other => Ok(other),
+        }
+    });
+    ended?
 }
 
 fn state_of(record: &Value) -> Result<TaskState, XapiError> {

@@ -4,7 +4,8 @@
 //! only on silence, since a host may take its time. Uploads ([`upload`](super::upload)) need the
 //! response head before they send anything, which this client of HTTP does not offer.
 
-use std::io::Read;
+use std::error::Error;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use reqwest::blocking::{Client, Response};
@@ -67,10 +68,50 @@ pub struct Answer {
 
 /// The answer to a request for data.
 pub enum GetAnswer {
-    /// Data, to the end of the connection.
-    Body(Box<dyn Read + Send>),
+    /// Data.
+    Body(Body),
     /// It is to be had elsewhere.
     Elsewhere(String),
+}
+
+/// Data as it comes.
+pub struct Body {
+    /// The bytes.
+    pub bytes: Box<dyn Read + Send>,
+    /// What shows where they end.
+    pub framing: Framing,
+}
+
+/// What shows where data ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// The host said how many bytes there are.
+    Length,
+    /// The end of the connection, whether or not it is taken leave of properly. What it is worth,
+    /// the task says.
+    Close,
+}
+
+impl Body {
+    /// Whether an error is the end of a connection that nobody took leave of.
+    pub fn is_end(&self, error: &io::Error) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(current) = cause.filter(|_| self.framing == Framing::Close) {
+            if let Some(error) = current.downcast_ref::<io::Error>() {
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    return true;
+                }
+                // The cause of an error that only wraps another is found inside it.
+                cause = match error.get_ref() {
+                    Some(inner) => Some(inner),
+                    None => error.source(),
+                };
+            } else {
+                cause = current.source();
+            }
+        }
+        false
+    }
 }
 
 /// What every request for a transfer carries.
@@ -153,7 +194,11 @@ impl Transport {
         let sent = self.data.get(url).header(COOKIE, request.cookie).send();
         let response = sent.map_err(|error| self.unreachable(address, error))?;
         match response.status().as_u16() {
-            200 => Ok(GetAnswer::Body(Box::new(response))),
+            200 => {
+                let has_length = response.content_length().is_some();
+                let framing = if has_length { Framing::Length } else { Framing::Close };
+                Ok(GetAnswer::Body(Body { bytes: Box::new(response), framing }))
+            }
             301 | 302 | 303 | 307 | 308 => Ok(GetAnswer::Elsewhere(header(&response, LOCATION))),
             status => {
                 let mut page = Vec::new();

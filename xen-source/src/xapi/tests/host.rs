@@ -31,6 +31,8 @@ impl Incoming {
 pub enum Reply {
     /// Bytes, and the end.
     Bytes(Vec<u8>),
+    /// Bytes, and the end of the connection without a word.
+    Rude(Vec<u8>),
     /// Bytes, and then nothing for ever.
     Silence(Vec<u8>),
     /// Bytes, and then whatever is sent is read to the end and handed over.
@@ -112,6 +114,11 @@ impl Host {
 fn send(stream: &mut dyn Connection, reply: Reply) -> bool {
     match reply {
         Reply::Bytes(bytes) => drop(stream.write_all(&bytes)),
+        Reply::Rude(bytes) => {
+            drop(stream.write_all(&bytes));
+            drop(stream.flush());
+            return false;
+        }
         Reply::Silence(bytes) => {
             drop(stream.write_all(&bytes));
             drop(stream.flush());

@@ -137,6 +137,26 @@ fn old_hosts_take_two_parameters_for_a_snapshot() {
 }
 
 #[test]
+fn a_snapshot_is_not_taken_twice_when_its_task_cannot_be_seen() {
+    let (world, _host, pool) = world();
+    let away = ("task.get_record", vec!["HOST_OFFLINE", "x"]);
+    world.get().refusals = std::iter::repeat_n(away, 6).collect();
+    assert!(open(&pool, &Arc::default()).is_err());
+    assert_eq!(world.get().has_called("VM.snapshot"), 1);
+}
+
+#[test]
+fn a_coordinator_that_changes_while_a_vm_is_read_does_no_harm() {
+    let (world, _host, pool) = world();
+    let new = world.host();
+    let source = open(&pool, &Arc::default()).expect("a source");
+    world.get().coordinator = new.address.to_string();
+    world.get().sessions.clear();
+    read(source).expect("a whole VM");
+    check_nothing_stays(&world);
+}
+
+#[test]
 fn a_disk_that_is_still_in_use_is_waited_for() {
     let (world, _host, pool) = world();
     let in_use = ("VDI.destroy", vec!["VDI_IN_USE", "x", "destroy"]);

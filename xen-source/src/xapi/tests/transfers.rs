@@ -140,9 +140,24 @@ fn a_stream_that_is_dropped_ends_its_task() {
 #[test]
 fn a_session_that_ended_before_a_transfer_is_renewed() {
     let (world, _host, pool) = world_of(b"disks", Outcome::Success);
-    // The call that makes the task meets it, then the transfer.
     world.get().sessions.clear();
     assert_eq!(read_vm(&pool).as_deref(), Ok(&b"disks"[..]));
+    world.get().refusals = [("GET", vec![])].into();
+    assert_eq!(read_vm(&pool).as_deref(), Ok(&b"disks"[..]));
+    assert_eq!(world.get().has_called("session.login"), 3);
+    assert_eq!(world.get().tasks.len(), 0);
+}
+
+#[test]
+fn tasks_are_tidied_up_under_a_new_coordinator() {
+    let (world, _host, pool) = world_of(b"disks", Outcome::Silence);
+    let new = world.host();
+    let session = pool.session();
+    let download = export::vm(session, "web", VM, Compression::Off, Memory::Leave);
+    let download = download.expect("a stream");
+    world.get().coordinator = new.address.to_string();
+    world.get().sessions.clear();
+    drop(download);
     assert_eq!(world.get().tasks.len(), 0);
 }
 

@@ -338,7 +338,8 @@ impl World {
     fn export(&mut self, own: &str, incoming: &Incoming) -> Reply {
         self.calls.push(format!("GET {} at {own}", incoming.path));
         let session = incoming.cookie("session_id");
-        if !self.sessions.contains(&session) {
+        let is_refused = self.refusals.pop_front_if(|(method, _)| *method == "GET").is_some();
+        if is_refused || !self.sessions.contains(&session) {
             return Reply::http("401 Unauthorised", "", b"");
         }
         let task = incoming.cookie("task_id");
@@ -366,7 +367,7 @@ impl World {
                 return Reply::http("302 Found", &location, b"");
             }
         }
-        Reply::Bytes(whole)
+        Reply::Rude(whole)
     }
 
     fn import(&mut self, shared: Shared, incoming: &Incoming) -> Reply {
