@@ -48,7 +48,11 @@ pub mod session;
 
 pub mod task;
 
+mod route;
+
 pub mod export;
+
+pub mod import;
 
 pub mod snapshot;
 

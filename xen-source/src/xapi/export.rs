@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::error::XapiError;
-use super::limits::{REDIRECTS_MAX, SETTLE_LOOKS};
+use super::limits::SETTLE_LOOKS;
 use super::retry::Nature;
+use super::route::{Answer, Wanted, begin};
 use super::session::Session;
 use super::task::{Task, TaskState};
-use super::transport::{Body, GetAnswer, Request};
+use super::transport::{Body, GetAnswer};
 use crate::xva::error_page;
 
 /// Compression that the host does on its own processors (contract 2.1, 10). Better not.
@@ -56,17 +57,6 @@ enum Proof {
     Nothing,
 }
 
-/// What is asked for.
-struct Wanted {
-    /// For people, and the task.
-    label: String,
-    /// `None`: the coordinator.
-    address: Option<Address>,
-    path: &'static str,
-    query: Vec<(&'static str, String)>,
-    proof: Proof,
-}
-
 /// A VM, VM snapshot or template as XVA. It must be off, suspended or a snapshot.
 pub fn vm(
     session: &Session,
@@ -86,7 +76,7 @@ pub fn vm(
         query.push(("preserve_power_state", "true".to_owned()));
     }
     let label = format!("export of {label}");
-    download(session, Wanted { label, address: None, path: "/export", query, proof: Proof::Form })
+    download(session, Wanted { label, address: None, path: "/export", query }, Proof::Form)
 }
 
 /// A disk that nobody writes to; only what differs from `base`, if given (VHD only).
@@ -105,7 +95,7 @@ pub fn vdi(
     let mut query = vec![("vdi", vdi.to_owned()), ("format", format.to_owned())];
     query.extend(base.map(|base| ("base", base.to_owned())));
     let label = format!("export of disk {label}");
-    download(session, Wanted { label, address: None, path: "/export_raw_vdi", query, proof })
+    download(session, Wanted { label, address: None, path: "/export_raw_vdi", query }, proof)
 }
 
 /// The records of one VM, or of all that are no default templates, as a tar of `ova.xml`.
@@ -115,20 +105,20 @@ pub fn metadata(session: &Session, vm: Option<&str>) -> Result<Download, XapiErr
         None => vec![("all", "true".to_owned())],
     };
     let (label, path) = ("export of metadata".to_owned(), "/export_metadata");
-    download(session, Wanted { label, address: None, path, query, proof: Proof::Nothing })
+    download(session, Wanted { label, address: None, path, query }, Proof::Nothing)
 }
 
 /// The pool's database. Contains secrets.
 pub fn database(session: &Session) -> Result<Download, XapiError> {
     let (label, path, query) = ("dump of the database".to_owned(), "/pool/xmldbdump", Vec::new());
-    download(session, Wanted { label, address: None, path, query, proof: Proof::Nothing })
+    download(session, Wanted { label, address: None, path, query }, Proof::Nothing)
 }
 
 /// The system of the host at `address`, as a tar inside gzip.
 pub fn host(session: &Session, address: &Address) -> Result<Download, XapiError> {
     let (label, path) = (format!("backup of host {address}"), "/host_backup");
     let address = Some(address.clone());
-    download(session, Wanted { label, address, path, query: Vec::new(), proof: Proof::Nothing })
+    download(session, Wanted { label, address, path, query: Vec::new() }, Proof::Nothing)
 }
 
 /// A stream of a pool.
@@ -238,82 +228,16 @@ impl Read for Download {
     }
 }
 
-/// Asks for a stream, with a task of its own for every try. A task whose request was refused is
-/// ended with it, since the host may never have heard of it (contract 1.6).
-fn download(session: &Session, wanted: Wanted) -> Result<Download, XapiError> {
+/// Asks for a stream, with a task of its own for every try.
+fn download(session: &Session, wanted: Wanted, proof: Proof) -> Result<Download, XapiError> {
     session.retrying(Nature::Reads, || {
-        let task = Task::create(session, &wanted.label)?;
-        match request(session, &wanted, &task) {
-            Ok(body) => Ok(Download {
-                body: Some(body),
-                task: Arc::new(task),
-                proof: wanted.proof,
-                bytes_read: 0,
-                latest: Vec::new(),
-            }),
-            // The page says less than the task, if the host has taken it on.
-            Err(error @ XapiError::Status { status: 403 | 500, .. }) => match task.look() {
-                Ok(TaskState::Failed(error)) => {
-                    Err(XapiError::TaskFailed { label: wanted.label.clone(), error })
-                }
-                _ => Err(error),
-            },
-            Err(error) => Err(error),
-        }
+        let (body, task) = begin(session, &wanted, |request| {
+            Ok(match session.transport().get(request)? {
+                GetAnswer::Body(body) => Answer::Here(body),
+                GetAnswer::Elsewhere(location) => Answer::Elsewhere(location),
+            })
+        })?;
+        let (body, task) = (Some(body), Arc::new(task));
+        Ok(Download { body, task, proof, bytes_read: 0, latest: Vec::new() })
     })
-}
-
-fn request(session: &Session, wanted: &Wanted, task: &Task) -> Result<Body, XapiError> {
-    let mut address = wanted.address.clone().unwrap_or_else(|| session.coordinator());
-    let mut path_and_query = String::from(wanted.path);
-    for (place, (key, value)) in wanted.query.iter().enumerate() {
-        path_and_query.push(if place == 0 { '?' } else { '&' });
-        path_and_query.push_str(&format!("{key}={}", percent_encoded(value)));
-    }
-    let cookie = session.cookie(task.reference());
-    for hop in 0..=REDIRECTS_MAX {
-        let request =
-            Request { address: &address, path_and_query: &path_and_query, cookie: &cookie };
-        let location = match session.transport().get(&request)? {
-            GetAnswer::Body(body) => return Ok(body),
-            GetAnswer::Elsewhere(location) => location,
-        };
-        let next = if hop < REDIRECTS_MAX { member(session, &location)? } else { None };
-        let Some((next, path)) = next else {
-            return Err(XapiError::Redirect { address: address.to_string(), location });
-        };
-        (address, path_and_query) = (next, path);
-    }
-    Err(XapiError::Redirect { address: address.to_string(), location: wanted.path.to_owned() })
-}
-
-/// Where a redirection leads, if that is a member of the pool. Nobody else gets our session.
-fn member(session: &Session, location: &str) -> Result<Option<(Address, String)>, XapiError> {
-    let Some((address, path)) = Address::of_location(location) else {
-        return Ok(None);
-    };
-    let is_member =
-        |session: &Session| session.members().iter().any(|member| member.host() == address.host());
-    if !is_member(session) {
-        session.refresh_members()?;
-        if !is_member(session) {
-            return Ok(None);
-        }
-    }
-    let address = address.with_port_of(&session.coordinator());
-    Ok(Some((address, path.to_owned())))
-}
-
-/// References and uuids have nothing that needs it; hosts decode it anyway (contract 1.5).
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' => {
-                encoded.push(char::from(byte));
-            }
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }

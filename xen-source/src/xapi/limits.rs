@@ -56,3 +56,5 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub const TASK_PAUSE: Duration = Duration::from_secs(1);
 /// Looks at the task of a transfer whose stream has ended.
 pub const SETTLE_LOOKS: u32 = 300;
+/// Looks at the task of an import whose host has stopped reading.
+pub const IMPORT_LOOKS: u32 = 30;

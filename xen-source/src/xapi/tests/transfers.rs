@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::host::Host;
 use super::world::{Outcome, Pauses, Shared, VM, connect, login, settings};
 use crate::xapi::export::{self, Compression, Memory, VdiFormat};
+use crate::xapi::import::{self, Identity};
 use crate::xapi::transport::Request;
 use crate::xapi::upload::PutAnswer;
 use crate::xapi::{Address, Pool, Settings, XapiError, connect_with};
@@ -193,4 +194,42 @@ fn uploads_learn_of_redirections_and_refusals_before_they_send() {
     world.get().outcome = Outcome::Refusal("403 Forbidden", "no");
     let Err(error) = put(&pool, &host.address) else { panic!("it is refused") };
     assert!(matches!(error, XapiError::Status { status: 403, .. }), "{error}");
+}
+
+#[test]
+fn an_import_is_what_its_task_says() {
+    let (world, _host, pool) = world_of(b"", Outcome::Success);
+    let import = import::vm(pool.session(), "web", Some("sr-uuid"), Identity::New);
+    let mut import = import.expect("the host is ready");
+    import.write_all(b"disks").expect("a socket");
+    let result = import.finish().expect("it is in");
+    assert_eq!(result.items().first().and_then(|vm| vm.text()), Some("OpaqueRef:new"));
+    assert_eq!(world.get().uploaded.as_deref(), Some(&b"disks"[..]));
+    assert_eq!(world.get().has_called("PUT /import?sr_uuid=sr-uuid"), 1);
+
+    world.get().outcome = Outcome::Failure("SR_FULL");
+    let import = import::vm(pool.session(), "web", None, Identity::Same);
+    let mut import = import.expect("the host is ready");
+    import.write_all(b"disks").expect("a socket");
+    assert!(import.finish().expect_err("it is full").has_code("SR_FULL"));
+    assert_eq!(world.get().has_called("PUT /import?restore=true"), 1);
+    assert_eq!(world.get().tasks.len(), 0);
+}
+
+#[test]
+fn a_host_that_stops_reading_has_enough_or_failed() {
+    for (outcome, is_good) in [(Outcome::Enough, true), (Outcome::TooMuch, false)] {
+        let (world, _host, pool) = world_of(b"", outcome);
+        let import = import::vhd(pool.session(), "x", "OpaqueRef:vdi", 1 << 30);
+        let mut import = import.expect("the host is ready");
+        let sent = (0..10_000).try_for_each(|_| import.write_all(&[0; 1 << 16]));
+        let result = sent
+            .map_err(|error| error.to_string())
+            .and_then(|()| import.finish().map(drop).map_err(|error| error.to_string()));
+        match result {
+            Ok(()) => assert!(is_good),
+            Err(error) => assert!(!is_good && error.contains("VDI_IO_ERROR"), "{error}"),
+        }
+        assert_eq!(world.get().tasks.len(), 0);
+    }
 }

@@ -31,6 +31,10 @@ pub enum Outcome {
     Broken,
     /// Not even a head: an error status and its page, and a task that nobody ends.
     Refusal(&'static str, &'static str),
+    /// A host that closes while data is still coming, and has what it needs.
+    Enough,
+    /// The same, and it failed.
+    TooMuch,
     /// Another host has it.
     Elsewhere(String),
 }
@@ -72,7 +76,9 @@ pub struct Shared(Arc<Mutex<World>>);
 pub struct Pauses(pub Arc<Mutex<Vec<Duration>>>);
 
 impl Pause for Pauses {
+    /// Not quite: others need a moment of the processor.
     fn pause(&self, time: Duration) {
+        std::thread::sleep(Duration::from_millis(1));
         self.0.lock().expect("a lock").push(time);
     }
 }
@@ -361,6 +367,7 @@ impl World {
                 return Reply::Bytes([long.as_bytes(), &self.export].concat());
             }
             Outcome::Refusal(status, page) => return Reply::http(status, "", page.as_bytes()),
+            Outcome::Enough | Outcome::TooMuch => unreachable!("for imports"),
             Outcome::Elsewhere(place) if place == own => entry.status = "success",
             Outcome::Elsewhere(place) => {
                 let location = format!("Location: https://{place}{}\r\n", incoming.path);
@@ -372,15 +379,37 @@ impl World {
 
     fn import(&mut self, shared: Shared, incoming: &Incoming) -> Reply {
         self.calls.push(format!("PUT {}", incoming.path));
+        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
+        let task = incoming.cookie("task_id");
         match self.outcome.clone() {
             Outcome::Elsewhere(place) => {
                 let location = format!("Location: https://{place}{}\r\n", incoming.path);
                 Reply::http("302 Found", &location, b"")
             }
             Outcome::Refusal(status, page) => Reply::http(status, "", page.as_bytes()),
-            _ => {
-                let keep = move |body: Vec<u8>| shared.get().uploaded = Some(body);
-                let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
+            Outcome::Enough | Outcome::TooMuch => {
+                let entry = self.tasks.get_mut(&task).expect("a task");
+                let is_good = matches!(self.outcome, Outcome::Enough);
+                entry.status = if is_good { "success" } else { "failure" };
+                entry.error = vec!["VDI_IO_ERROR".to_owned(), "Device I/O errors".to_owned()];
+                Reply::Rude(head.to_vec())
+            }
+            outcome => {
+                let keep = move |body: Vec<u8>| {
+                    let mut world = shared.get();
+                    world.uploaded = Some(body);
+                    let Some(entry) = world.tasks.get_mut(&task) else {
+                        return;
+                    };
+                    entry.status = "success";
+                    let reference = "<value>OpaqueRef:new</value>";
+                    entry.result =
+                        format!("<value><array><data>{reference}</data></array></value>");
+                    if let Outcome::Failure(code) = outcome {
+                        entry.status = "failure";
+                        entry.error = vec![code.to_owned()];
+                    }
+                };
                 Reply::Read(head.to_vec(), Arc::new(keep))
             }
         }
