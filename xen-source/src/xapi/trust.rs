@@ -64,7 +64,8 @@ impl fmt::Debug for Fingerprint {
 pub enum Trust {
     /// Those that the system's authorities signed, for the names that they carry.
     System,
-    /// Those that the authorities in a PEM file signed, for the names that they carry.
+    /// Those that the authorities in a PEM file signed, for the names that they carry; and those in
+    /// the file themselves, whatever names they carry, since hosts sign their own.
     CaFile(PathBuf),
     /// These, whatever names they carry. Members have one each.
     Pinned(Vec<Fingerprint>),
@@ -109,13 +110,14 @@ fn judge(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Judge, XapiErr
     Ok(match trust {
         Trust::System => {
             let system = rustls_platform_verifier::Verifier::new(provider.clone());
-            Judge::Authorities(Arc::new(system.map_err(failed)?))
+            Judge::Authorities(Arc::new(system.map_err(failed)?), Vec::new())
         }
         Trust::CaFile(path) => {
             let wrong = |source| XapiError::CaFile { path: path.clone(), source };
-            let roots = Arc::new(roots(path).map_err(wrong)?);
+            let (roots, pins) = roots(path).map_err(wrong)?;
+            let roots = Arc::new(roots);
             let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-            Judge::Authorities(builder.build().map_err(|error| wrong(error.into()))?)
+            Judge::Authorities(builder.build().map_err(|error| wrong(error.into()))?, pins)
         }
         Trust::Pinned(fingerprints) => Judge::Pins(fingerprints.clone()),
         Trust::Insecure => Judge::Anything,
@@ -124,12 +126,17 @@ fn judge(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Judge, XapiErr
     })
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, Box<dyn std::error::Error + Send + Sync>> {
-    let mut roots = RootCertStore::empty();
+/// The certificates of a file, as authorities and as pins.
+fn roots(
+    path: &Path,
+) -> Result<(RootCertStore, Vec<Fingerprint>), Box<dyn std::error::Error + Send + Sync>> {
+    let (mut roots, mut pins) = (RootCertStore::empty(), Vec::new());
     for certificate in CertificateDer::pem_file_iter(path)? {
-        roots.add(certificate?)?;
+        let certificate = certificate?;
+        pins.push(Fingerprint::of(&certificate));
+        roots.add(certificate)?;
     }
-    if roots.is_empty() { Err("there are none".into()) } else { Ok(roots) }
+    if roots.is_empty() { Err("there are none".into()) } else { Ok((roots, pins)) }
 }
 
 fn failed(error: rustls::Error) -> XapiError {
@@ -139,7 +146,8 @@ fn failed(error: rustls::Error) -> XapiError {
 /// Who decides about a certificate.
 #[derive(Debug)]
 enum Judge {
-    Authorities(Arc<dyn ServerCertVerifier>),
+    /// Authorities, and certificates that need none.
+    Authorities(Arc<dyn ServerCertVerifier>, Vec<Fingerprint>),
     Pins(Vec<Fingerprint>),
     Anything,
 }
@@ -163,7 +171,10 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let found = Fingerprint::of(end_entity);
         let verdict = match &self.judge {
-            Judge::Authorities(authorities) => authorities.verify_server_cert(
+            Judge::Authorities(_, pins) if pins.contains(&found) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Judge::Authorities(authorities, _) => authorities.verify_server_cert(
                 end_entity,
                 intermediates,
                 server_name,

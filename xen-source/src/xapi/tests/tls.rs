@@ -18,6 +18,7 @@ use crate::xapi::upload::PutAnswer;
 use crate::xapi::{Fingerprint, Pool, Settings, Trust, XapiError, connect_with};
 
 const AUTHORITY: &[u8] = include_bytes!("tls/ca.pem");
+const OTHER_AUTHORITY: &[u8] = include_bytes!("tls/other.pem");
 const CERTIFICATE: &[u8] = include_bytes!("tls/host.pem");
 const KEY: &[u8] = include_bytes!("tls/host.key");
 
@@ -82,8 +83,14 @@ fn a_pinned_certificate_is_trusted_and_others_are_not() {
 fn an_authority_of_a_file_is_trusted() {
     let (_folder, path) = file("ca.pem", AUTHORITY);
     check_trusted(Trust::CaFile(path));
-    let (_folder, path) = file("other.pem", CERTIFICATE);
+    let (_folder, path) = file("other.pem", OTHER_AUTHORITY);
     check_refused(Trust::CaFile(path));
+}
+
+#[test]
+fn a_host_that_signed_itself_is_trusted_if_the_file_has_it() {
+    let (_folder, path) = file("hosts.pem", &[OTHER_AUTHORITY, CERTIFICATE].concat());
+    check_trusted(Trust::CaFile(path));
 }
 
 #[test]
