@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::address::Address;
 use super::error::XapiError;
-use super::limits::{HOPS_MAX, REQUEST_LEN_MAX};
+use super::limits::{HOPS_MAX, REQUEST_LEN_MAX, UNREACHABLE_PAUSE, UNREACHABLE_TRIES};
 use super::objects::{HostRecord, PoolRecord, records};
 use super::retry::{Failure, Failures, Nature, Reaction, decide};
 use super::rpc::{Encoding, Malformed, excerpt};
@@ -155,16 +155,16 @@ impl Session {
             match decide(&failure, failures.count(&failure), nature) {
                 Reaction::Stop => return Err(error),
                 Reaction::Wait(time) => self.0.pause.pause(time),
-                Reaction::Relogin => self.renew(&before, None)?,
+                Reaction::Relogin => self.renew_patiently(&before, None)?,
                 Reaction::Switch(address) => {
                     let address = Address::parse(&address)?.with_port_of(&self.coordinator());
-                    self.renew(&before, Some(address))?;
+                    self.renew_patiently(&before, Some(&address))?;
                 }
                 Reaction::Failover(time) => {
                     self.0.pause.pause(time);
                     // If nobody answers, the next try counts that.
                     match self.renew(&before, None) {
-                        Err(error) if !is_temporary(&error) => return Err(error),
+                        Err(error) if !is_passing(&error) => return Err(error),
                         _ => {}
                     }
                 }
@@ -172,14 +172,25 @@ impl Session {
         }
     }
 
+    /// Logs in again, also while the pool is still choosing its coordinator.
+    fn renew_patiently(&self, before: &str, first: Option<&Address>) -> Result<(), XapiError> {
+        for _try in 1..UNREACHABLE_TRIES {
+            match self.renew(before, first) {
+                Err(error) if is_passing(&error) => self.0.pause.pause(UNREACHABLE_PAUSE),
+                other => return other,
+            }
+        }
+        self.renew(before, first)
+    }
+
     /// Logs in again, at `first` or where we are, or at any other member.
-    fn renew(&self, before: &str, first: Option<Address>) -> Result<(), XapiError> {
+    fn renew(&self, before: &str, first: Option<&Address>) -> Result<(), XapiError> {
         let _waiting = self.0.renewal.lock().unwrap_or_else(PoisonError::into_inner);
         let State { coordinator, reference, pool, members, .. } = self.state().clone();
         if reference != before {
             return Ok(()); // somebody else has
         }
-        let mut places: Vec<Address> = first.into_iter().collect();
+        let mut places: Vec<Address> = first.into_iter().cloned().collect();
         for place in std::iter::once(&coordinator).chain(&members).chain(&self.0.login.addresses) {
             if !places.contains(place) {
                 places.push(place.clone());
@@ -267,21 +278,19 @@ fn login_anywhere(
     for place in places {
         match login_from(transport, login, place, expected) {
             Ok(state) => return Ok(state),
-            Err(error) if is_temporary(&error) || is_elsewhere(&error) => latest = error,
+            Err(error) if is_passing(&error) => latest = error,
             Err(error) => return Err(error),
         }
     }
     Err(latest)
 }
 
-/// Whether the next member may answer otherwise.
-fn is_temporary(error: &XapiError) -> bool {
-    matches!(Failure::of(error), Failure::Unreachable(_) | Failure::HostAway)
-        || error.has_code("HOST_IN_EMERGENCY_MODE")
-}
-
-fn is_elsewhere(error: &XapiError) -> bool {
-    matches!(error, XapiError::OtherPool { .. } | XapiError::NoCoordinator { .. })
+/// Whether the next member may answer otherwise, or the same one in a while.
+fn is_passing(error: &XapiError) -> bool {
+    let is_away = matches!(Failure::of(error), Failure::Unreachable(_) | Failure::HostAway);
+    let is_elsewhere =
+        matches!(error, XapiError::OtherPool { .. } | XapiError::NoCoordinator { .. });
+    is_away || is_elsewhere || error.has_code("HOST_IN_EMERGENCY_MODE")
 }
 
 /// Logs in at `place`, or at the coordinator that it names.

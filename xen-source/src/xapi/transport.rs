@@ -42,7 +42,8 @@ pub struct Settings {
     pub trust: Trust,
     /// Time for a connection to come up.
     pub connect_timeout: Duration,
-    /// Longest silence within a stream of data. `None`: for ever.
+    /// Longest silence within a stream of data and before it. `None`: for ever, since a host may
+    /// take long to attach a disk; a peer that is dead is noticed nevertheless.
     pub stall_timeout: Option<Duration>,
     /// How data travels.
     pub data: DataChannel,

@@ -118,6 +118,18 @@ fn a_new_coordinator_is_found_when_the_old_one_is_silent() {
 }
 
 #[test]
+fn a_pool_that_is_choosing_its_coordinator_is_waited_for() {
+    let world = Shared::new();
+    let host = world.host();
+    let (pool, pauses) = connect(&[&host]).expect("a session");
+    world.get().sessions.clear();
+    let booting = ("session.login_with_password", vec!["HOST_STILL_BOOTING"]);
+    world.get().refusals = std::iter::repeat_n(booting, 3).collect();
+    assert_eq!(names(&pool).expect("VMs"), ["web"]);
+    assert_eq!(*pauses.0.lock().expect("a lock"), [Duration::from_secs(1); 3]);
+}
+
+#[test]
 fn a_member_that_was_ejected_is_not_taken_for_the_pool() {
     let (world, other) = (Shared::new(), Shared::new());
     let host = world.host();

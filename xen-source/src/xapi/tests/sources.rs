@@ -128,12 +128,27 @@ fn a_pool_that_refuses_half_way_keeps_nothing() {
 }
 
 #[test]
+fn disks_that_are_not_wanted_are_named_to_the_pool() {
+    let (world, _host, pool) = world();
+    let vm = pool.vms().expect("VMs").remove(0);
+    for (uuid, is_known) in [(DISK_UUID, true), ("nobody", false)] {
+        let left_out = vec![uuid.to_owned()];
+        let (compression, observer) = (Compression::Off, Arc::new(Diary::default()));
+        let source = pool.source(&vm.record, SourceOptions { left_out, compression, observer });
+        assert_eq!(source.is_ok(), is_known);
+    }
+    assert_eq!(world.get().has_called(r#"left out: ["OpaqueRef:vdi"]"#), 1);
+    check_nothing_stays(&world);
+}
+
+#[test]
 fn old_hosts_take_two_parameters_for_a_snapshot() {
     let (world, _host, pool) = world();
     let mismatch = vec!["MESSAGE_PARAMETER_COUNT_MISMATCH", "VM.snapshot", "2", "3"];
     world.get().refusals = [("VM.snapshot", mismatch)].into();
     open(&pool, &Arc::default()).and_then(read).expect("a whole VM");
     assert_eq!(world.get().has_called("VM.snapshot"), 2);
+    assert_eq!(world.get().has_called("left out: null"), 1);
 }
 
 #[test]
