@@ -1,0 +1,123 @@
+"""Disks as sparse files, and the log of what was written to them (contract 5.1)."""
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+MIB = 1 << 20
+CBT_BLOCK = 64 << 10
+
+
+def blocks_of(size: int) -> int:
+    return -(-size // CBT_BLOCK)
+
+
+class Log:
+    """Changed blocks since the snapshot `parent` (a uuid) of the same disk."""
+
+    def __init__(self, parent: str | None = None) -> None:
+        self.parent = parent
+        self.blocks: set[int] = set()
+
+
+class Disks:
+    """The files of all VDIs, by uuid."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.logs: dict[str, Log] = {}
+
+    def path(self, uuid: str) -> Path:
+        return self.folder / f"{uuid}.img"
+
+    def create(self, uuid: str, size: int) -> None:
+        with self.path(uuid).open("xb") as file:
+            file.truncate(size)
+
+    def delete(self, uuid: str) -> None:
+        self.drop_data(uuid)
+        gone = self.logs.pop(uuid, None)
+        for log in self.logs.values() if gone else ():
+            if log.parent == uuid:  # the child then tells the changes of both
+                log.parent, log.blocks = gone.parent, log.blocks | gone.blocks
+
+    def drop_data(self, uuid: str) -> None:
+        self.path(uuid).unlink(missing_ok=True)
+
+    def extents(self, uuid: str) -> Iterator[tuple[int, int]]:
+        """Start and end of each run of the file that is not a hole."""
+        with self.path(uuid).open("rb") as file:
+            end, at = os.fstat(file.fileno()).st_size, 0
+            while at < end:
+                try:
+                    start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+                except OSError as problem:
+                    if problem.errno == errno.ENXIO:
+                        return
+                    raise
+                at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+                yield start, at
+
+    def copy(self, source: str, target: str) -> None:
+        """A copy with the same holes."""
+        with self.path(source).open("rb") as old, self.path(target).open("xb") as new:
+            new.truncate(os.fstat(old.fileno()).st_size)
+            for start, end in self.extents(source):
+                while start < end:
+                    start += os.copy_file_range(old.fileno(), new.fileno(), end - start, start, start)
+
+    def snapshot(self, source: str, target: str) -> None:
+        """A copy that takes over the log; the disk goes on with an empty one."""
+        self.copy(source, target)
+        if source in self.logs:
+            self.logs[target] = self.logs[source]
+            self.logs[source] = Log(parent=target)
+
+    def write(self, uuid: str, offset: int, data: bytes) -> None:
+        """A write as from the guest: past the end is an error, changed blocks are logged."""
+        with self.path(uuid).open("r+b") as file:
+            if offset < 0 or offset + len(data) > os.fstat(file.fileno()).st_size:
+                raise OSError(errno.EIO, "write past the end of the disk")
+            file.seek(offset)
+            file.write(data)
+        if uuid in self.logs and data:
+            self.logs[uuid].blocks.update(range(offset // CBT_BLOCK, blocks_of(offset + len(data))))
+
+    def resize(self, uuid: str, size: int) -> None:
+        os.truncate(self.path(uuid), size)
+
+    def changed(self, older: str, newer: str) -> set[int] | None:
+        """Blocks written between two points of one chain; None if the chain does not lead from one to the other."""
+        found: set[int] = set()
+        at: str | None = newer
+        while at is not None and at != older:
+            log = self.logs.get(at)
+            if log is None:
+                return None
+            found |= log.blocks
+            at = log.parent
+        return found if at is not None and older in self.logs and older != newer else None
+
+    def utilisation(self, uuid: str) -> int:
+        path = self.path(uuid)
+        return path.stat().st_blocks * 512 if path.exists() else 0
+
+    def digest(self, uuid: str) -> str | None:
+        """SHA-256 of the whole disk, holes as zeros."""
+        path = self.path(uuid)
+        if not path.exists():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bitmap(blocks: set[int], size: int) -> bytes:
+    """One bit for each block of 64 KiB, the highest bit of a byte first."""
+    bits = bytearray(-(-blocks_of(size) // 8))
+    for block in blocks:
+        bits[block // 8] |= 0x80 >> block % 8
+    return bytes(bits)

@@ -1,0 +1,197 @@
+"""All that the members of the pool share: the objects, the disks, the armed faults and the settings."""
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from database import Database, now
+from disks import Disks
+from errors import ApiError
+from faults import Faults
+from schema import NULL
+
+# User to password and roles. A vm-admin may export and import, not dump the pool (contract 1.5).
+USERS = {"root": ("secret", "pool-admin"), "backup": ("secret", "vm-admin"), "reader": ("secret", "read-only")}
+REALM = "xapi"
+
+
+@dataclass
+class Settings:
+    """How this pool behaves; all can be changed through the control endpoint."""
+
+    auth_delay: float = 5.0  # before a refused login is answered (contract 1.3)
+    progress_seconds: float = 10.0  # between two pushes of the progress of an export (contract 1.6)
+    detach_seconds: float = 0.0  # that a disk stays plugged into dom0 after a transfer (contract 0.12)
+    checksum: str = "xxhash"  # or sha1, as before CH 8.1 (contract 3.7)
+    omission: str = "classic"  # or allocated, extents (contract 3.5)
+    keep_alive_every: int = 0  # a keep-alive chunk after so many omitted ones; 0: never (contract 3.6)
+    xapi_major: int = 26
+    xapi_minor: int = 9
+    upgrading: bool = False  # a rolling upgrade is under way
+    cbt_broken: bool = False  # list_changed_blocks answers SR_BACKEND_FAILURE_459
+    json_rpc: bool = True  # old hosts answer text/xml on /jsonrpc (contract 1.1)
+    snapshot_params: int = 3  # 2: VM.snapshot of hosts before xapi 21.4 (contract 6)
+
+
+@dataclass
+class Member:
+    """One host and where it listens."""
+
+    ref: str
+    address: str
+    http: int
+    https: int
+    nbd: int
+    certificate: Path
+    key: Path
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.read_text()
+
+
+@dataclass
+class World:
+    """The pool."""
+
+    folder: Path
+    db: Database = field(default_factory=Database)
+    faults: Faults = field(default_factory=Faults)
+    settings: Settings = field(default_factory=Settings)
+    members: list[Member] = field(default_factory=list)
+    references: Iterator[int] = field(default_factory=itertools.count)  # `Ref:N` of exports, for the whole process
+    vtpm_contents: dict[str, str] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)  # calls by method, requests by path
+    down: set[str] = field(default_factory=set)  # addresses of members that answer nobody
+    blobs: dict[str, bytes] = field(default_factory=dict)  # what /host_restore and /pool/xmldbdump were given
+
+    def __post_init__(self) -> None:
+        self.disks = Disks(self.folder / "disks")
+
+    def count(self, what: str) -> None:
+        with self.db.lock:
+            self.counters[what] = self.counters.get(what, 0) + 1
+
+    def member(self, host: str) -> Member:
+        return next(member for member in self.members if member.ref == host)
+
+    # ------------------------------------------------------------ sessions (contract 1.3, 1.5)
+
+    def login(self, user: str, password: str, originator: str = "") -> str | None:
+        if user not in USERS or USERS[user][0] != password:
+            return None
+        return self.db.create("session", {"auth_user_name": user, "originator": originator, "this_host": self.db.master,
+                                          "is_local_superuser": user == "root", "last_active": now()})
+
+    def role(self, session: str) -> str:
+        """The role of a session; SESSION_INVALID if there is none."""
+        row = self.db.tables["session"].get(session) if isinstance(session, str) else None
+        if row is None:
+            raise ApiError("SESSION_INVALID", session)
+        return USERS[row["auth_user_name"]][1]
+
+    # ------------------------------------------------------------ disks of objects
+
+    def file(self, vdi: str) -> str:
+        """The uuid under which the data of a VDI is kept."""
+        return self.db.get("VDI", vdi)["uuid"]
+
+    def new_vdi(self, sr: str, size: int, **given: object) -> str:
+        size = max(512, -(-size // 512) * 512)
+        with self.db.lock:
+            space = self.db.get("SR", sr)
+            taken = sum(self.db.get("VDI", vdi)["virtual_size"] for vdi in space["VDIs"])
+            if taken + size > space["physical_size"]:
+                raise ApiError("SR_BACKEND_FAILURE_44", "", "There is insufficient space", "")
+            vdi = self.db.create("VDI", {"type": "user", **given, "SR": sr, "virtual_size": size,
+                                         "allowed_operations": ["snapshot", "clone", "destroy", "resize"]})
+            self.db.update("VDI", vdi, location=self.file(vdi))
+        return vdi
+
+    def create_disk(self, sr: str, size: int, **given: object) -> str:
+        """A new VDI that reads as zeros."""
+        vdi = self.new_vdi(sr, size, **given)
+        self.disks.create(self.file(vdi), self.db.get("VDI", vdi)["virtual_size"])
+        return vdi
+
+    def snapshot_disk(self, vdi: str, clone: bool = False) -> str:
+        """A snapshot inherits CBT and the log (contract 5.1); a clone is a disk of its own."""
+        with self.db.lock:
+            row = self.db.copy("VDI", vdi)
+            kept = {name: row[name] for name in ("name_label", "name_description", "type", "read_only", "sharable", "other_config",
+                                                 "xenstore_data", "sm_config", "tags", "on_boot")}
+            if not clone:
+                kept |= {"is_a_snapshot": True, "snapshot_of": vdi, "snapshot_time": now(), "cbt_enabled": row["cbt_enabled"]}
+            new = self.new_vdi(row["SR"], row["virtual_size"], **kept)
+            (self.disks.copy if clone else self.disks.snapshot)(row["uuid"], self.file(new))
+            return new
+
+    def destroy_disk(self, vdi: str) -> None:
+        with self.db.lock:
+            row = self.db.copy("VDI", vdi)
+            for vbd in row["VBDs"]:
+                self.db.delete("VBD", vbd)
+            self.db.delete("VDI", vdi)
+            self.disks.delete(row["uuid"])
+
+    def attached(self, vdi: str, writable: bool = False) -> bool:
+        with self.db.lock:
+            vbds = [self.db.get("VBD", vbd) for vbd in self.db.get("VDI", vdi)["VBDs"]]
+        return any(vbd["currently_attached"] and (vbd["mode"] == "RW" or not writable) for vbd in vbds)
+
+    @contextmanager
+    def plugged(self, vdi: str, host: str, mode: str = "RO") -> Iterator[None]:
+        """The disk is plugged into dom0 meanwhile, and for a while after (contract 0.12)."""
+        dom0 = self.db.get("host", host)["control_domain"]
+        vbd = self.db.create("VBD", {"VM": dom0, "VDI": vdi, "type": "Disk", "mode": mode, "currently_attached": True,
+                                     "userdevice": "autodetect"})
+        try:
+            yield
+        finally:
+            timer = threading.Timer(self.settings.detach_seconds, self._unplug, [vbd])
+            timer.daemon = True
+            timer.start() if self.settings.detach_seconds else self._unplug(vbd)
+
+    def _unplug(self, vbd: str) -> None:
+        with self.db.lock:
+            if vbd in self.db.tables["VBD"]:
+                self.db.delete("VBD", vbd)
+
+    # ------------------------------------------------------------ operations on objects
+
+    @contextmanager
+    def operation(self, cls: str, ref: str, name: str, task: str) -> Iterator[None]:
+        """The object carries this current operation meanwhile."""
+        with self.db.lock:
+            self.db.update(cls, ref, current_operations={**self.db.get(cls, ref)["current_operations"], task: name})
+        try:
+            yield
+        finally:
+            with self.db.lock:
+                if ref in self.db.tables[cls]:
+                    left = {key: held for key, held in self.db.get(cls, ref)["current_operations"].items() if key != task}
+                    self.db.update(cls, ref, current_operations=left)
+
+    def check_vm(self, vm: str, operation: str, states: str = "") -> None:
+        """Refuses what the state of a VM, its blocked operations, or what runs on it do not allow (contract 6)."""
+        row = self.db.get("VM", vm)
+        if operation in row["blocked_operations"]:
+            raise ApiError("OPERATION_BLOCKED", vm, row["blocked_operations"][operation])
+        if states and row["power_state"].lower() not in states.split(", "):
+            raise ApiError("VM_BAD_POWER_STATE", vm, states, row["power_state"].lower())
+        together = {"export", "clone", "copy"} if operation in ("export", "clone", "copy") else \
+            {"snapshot", "checkpoint"} if operation == "snapshot" else set()
+        for task, running in row["current_operations"].items():
+            if running not in together and running != "metadata_export":
+                raise ApiError("OTHER_OPERATION_IN_PROGRESS", "VM", vm, running, task)
+
+    def sees(self, host: str, srs: set[str]) -> bool:
+        return all(self.db.attached_to(sr, host) for sr in srs if sr != NULL)
+
+    def host_for(self, srs: set[str]) -> Member | None:
+        """A member that sees all of these SRs."""
+        return next((member for member in self.members if self.sees(member.ref, srs)), None)
