@@ -10,6 +10,7 @@
 //! The matches are exhaustive: a new error does not compile until somebody has decided what to
 //! advise.
 
+mod pool;
 mod repository;
 
 use std::error::Error;
@@ -27,6 +28,7 @@ use engine::snapshots::FindError;
 use engine::source::{ContentError, SourceError};
 use engine::storage::StorageError;
 use serde::Serialize;
+use xen_source::xapi::XapiError;
 
 use crate::exit::Exit;
 use crate::password::PasswordError;
@@ -69,6 +71,9 @@ pub enum Fault {
     /// Key slots could not be changed.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A pool did not do what was asked.
+    #[error(transparent)]
+    Pool(#[from] XapiError),
     /// There is no password.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -118,8 +123,7 @@ pub fn refused<T>(
     what: impl Into<String>,
     hint: impl Into<String>,
 ) -> Result<T, Failure> {
-    let fault = Fault::Refused { what: what.into(), hint: hint.into() };
-    Err(Failure { doing: doing.into(), fault })
+    Err(Failure::refusal(doing, what, hint))
 }
 
 /// What to do about an error, and how the program ends.
@@ -144,6 +148,16 @@ pub struct ErrorMessage {
 }
 
 impl Failure {
+    /// A request that cannot be done as it was asked for.
+    pub fn refusal(
+        doing: impl Into<String>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let fault = Fault::Refused { what: what.into(), hint: hint.into() };
+        Self { doing: doing.into(), fault }
+    }
+
     /// How the program ends.
     pub fn exit(&self) -> Exit {
         self.advice().exit
@@ -209,6 +223,7 @@ impl Failure {
             Fault::Storage(error) => failed(repository::on_storage(error)),
             Fault::Find(error) => failed(on_find(error)),
             Fault::Key(error) => failed(repository::on_key(error)),
+            Fault::Pool(error) => failed(pool::on_pool(error)),
             Fault::Password(error) => failed(on_password(error)),
             Fault::Workers(_) => failed("name fewer with --threads; nothing was done"),
             Fault::Signals(_) => failed("this is a fault of xenith; nothing was done"),
@@ -248,6 +263,9 @@ fn on_source(error: &SourceError) -> Advice {
         ),
         SourceError::Cut { .. } | SourceError::Damaged { .. } => {
             Advice { exit: Exit::Partly, hint: again.to_owned() }
+        }
+        SourceError::Io { source, .. } if pool::behind(source).is_some() => {
+            failed(pool::behind(source).map_or_else(String::new, pool::on_pool))
         }
         SourceError::Io { source, .. } => failed(match source.kind() {
             io::ErrorKind::NotFound => "nothing was saved; check the path",

@@ -2,6 +2,7 @@
 
 mod backup;
 mod maintenance;
+mod pool;
 mod reading;
 
 use std::num::NonZeroUsize;
@@ -14,6 +15,7 @@ pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
 };
+pub use pool::{CleanupArgs, LoginArgs, VmsArgs};
 pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
     ShowArgs, SnapshotsArgs,
@@ -103,6 +105,8 @@ pub enum CompressionLevel {
 pub enum Command {
     Init(InitArgs),
     Backup(BackupArgs),
+    Vms(VmsArgs),
+    Cleanup(CleanupArgs),
     Snapshots(SnapshotsArgs),
     Show(ShowArgs),
     Restore(RestoreArgs),

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod check;
+mod cleanup;
 mod completions;
 mod demo;
 mod diff;
@@ -16,6 +17,7 @@ mod restore;
 mod show;
 mod snapshots;
 mod stats;
+mod vms;
 mod xva;
 
 use crate::advice::{Doing as _, Failure};
@@ -30,6 +32,8 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Init(args) => init::run(job, args),
         Command::Backup(args) => backup::run(job, args),
+        Command::Vms(args) => vms::run(job, args),
+        Command::Cleanup(args) => cleanup::run(job, args),
         Command::Snapshots(args) => snapshots::run(job, args),
         Command::Show(args) => show::run(job, args),
         Command::Restore(args) => restore::run(job, args),

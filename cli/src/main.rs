@@ -18,6 +18,7 @@ mod advice;
 
 mod report;
 
+mod connection;
 mod job;
 mod progress;
 

@@ -70,15 +70,27 @@ pub enum PasswordError {
 impl PasswordSource {
     /// Where the password of the repository comes from: what was typed goes before the environment.
     pub fn of_repository(file: Option<PathBuf>, command: Option<String>) -> Self {
-        let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+        Self::of(file, command, "XENITH_PASSWORD_FILE", "XENITH_PASSWORD")
+    }
+
+    /// Where the password of a pool's user comes from.
+    pub fn of_pool(file: Option<PathBuf>, command: Option<String>) -> Self {
+        Self::of(file, command, "XENITH_XAPI_PASSWORD_FILE", "XENITH_XAPI_PASSWORD")
+    }
+
+    fn of(
+        file: Option<PathBuf>,
+        command: Option<String>,
+        file_variable: &str,
+        variable: &'static str,
+    ) -> Self {
+        let named = std::env::var_os(file_variable).filter(|value: &OsString| !value.is_empty());
         match (file, command) {
             (Some(file), _) => Self::File(file),
             (None, Some(command)) => Self::Command(command),
-            (None, None) => match variable("XENITH_PASSWORD_FILE") {
+            (None, None) => match named {
                 Some(file) => Self::File(file.into()),
-                None if std::env::var_os("XENITH_PASSWORD").is_some() => {
-                    Self::Variable("XENITH_PASSWORD")
-                }
+                None if std::env::var_os(variable).is_some() => Self::Variable(variable),
                 None => Self::Terminal,
             },
         }

@@ -1,6 +1,7 @@
 //! Results: as text for people, or as JSON with field names that stay (see JSON.md).
 
 mod snapshot;
+mod vm;
 
 use std::io::{self, Write as _};
 
@@ -12,6 +13,7 @@ use crate::text::{Form, printable};
 pub use snapshot::{
     DiskEntry, SnapshotEntry, disk_order, role_name, short_id, size_bytes, subject,
 };
+pub use vm::{VmEntry, power_name, vm_table};
 
 /// How results are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

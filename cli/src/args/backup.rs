@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use xen_source::xapi::Address;
 
+use super::pool::{LoginArgs, address};
 use crate::clock::Moment;
 
 /// Longest text that a snapshot holds, in bytes (SPEC 13).
 const TEXT_MAX: usize = 4096;
 
-/// Back up VM exports, raw disks or files.
+/// Back up VMs of a pool, VM exports, raw disks or files.
 ///
 /// Each input becomes one snapshot; several disks (raw, VHD, qcow2) given with --vm-name become
 /// one together.
@@ -19,19 +21,30 @@ const TEXT_MAX: usize = 4096;
 /// unless they hold one of these; files named .vhd are VHDs, fixed ones too.
 /// A differencing VHD is given with all that it builds upon, as one disk, the base first:
 /// --type vhd-chain base.vhd child.vhd.
+///
+/// With --pool, selectors choose VMs, and each VM becomes one snapshot: vm:NAME or vm:UUID, tag:TAG,
+/// name:GLOB (`*` stands for anything), all. What any of them chooses is backed up;
+/// power:running (halted, paused, suspended) leaves those in that state.
+/// Templates, snapshots and control domains are never chosen.
+/// A VM is read through a snapshot that the pool takes of it and that is removed afterwards.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: xe vm-export vm=web01 filename= | xenith backup --stdin --tag web"
+    after_help = "Examples:\n  xe vm-export vm=web01 filename= | xenith backup --stdin --tag web\n  \
+        xenith backup --pool xs1.lan,xs2.lan --xapi-password-file FILE tag:prod power:running"
 )]
 pub struct BackupArgs {
-    /// What to back up; `-` is standard input
-    #[arg(required_unless_present = "stdin", conflicts_with = "stdin", value_name = "PATH")]
+    /// What to back up: files, `-` for standard input, or with --pool selectors of VMs
+    #[arg(
+        required_unless_present = "stdin",
+        conflicts_with = "stdin",
+        value_name = "PATH|SELECTOR"
+    )]
     pub paths: Vec<PathBuf>,
     /// Read standard input
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pool")]
     pub stdin: bool,
     /// What the inputs are, whatever they look like
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "pool")]
     pub input_type: Option<InputType>,
     /// Tag of the snapshots; several with commas, or repeat it
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',', value_parser = text)]
@@ -46,7 +59,7 @@ pub struct BackupArgs {
     )]
     pub run: String,
     /// Name of the VM: needed for several disks, replaces the one that an export tells
-    #[arg(long, value_name = "NAME", value_parser = text)]
+    #[arg(long, value_name = "NAME", value_parser = text, conflicts_with = "pool")]
     pub vm_name: Option<String>,
     /// Host that the snapshots bear [default: this one]
     #[arg(long, value_name = "NAME", value_parser = text)]
@@ -54,9 +67,30 @@ pub struct BackupArgs {
     /// Time that the snapshots bear, as 'YYYY-MM-DD HH:MM:SS' [default: now]
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub time: Option<Moment>,
-    /// Read everything, store nothing, and say what would be stored
+    /// Read everything, store nothing, and say what would be stored; with --pool say which VMs
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Pool whose VMs are backed up: any member; several with commas are tried in turn
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        value_parser = address,
+        help_heading = "Pool"
+    )]
+    pub pool: Vec<Address>,
+    /// Leave out VMs with this tag; several with commas, or repeat it
+    #[arg(
+        long = "exclude-tag",
+        value_name = "TAG",
+        value_delimiter = ',',
+        requires = "pool",
+        help_heading = "Pool"
+    )]
+    pub exclude_tags: Vec<String>,
+    /// How to log in
+    #[command(flatten)]
+    pub login: LoginArgs,
 }
 
 /// What an input is.

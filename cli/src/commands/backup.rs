@@ -1,7 +1,10 @@
 //! `backup`: inputs become snapshots.
 
 mod input;
+mod planned;
+mod pool_vm;
 mod saved;
+mod selector;
 
 use engine::backup::{BackupRequest, backup};
 use engine::packer::{Packing, Threads};
@@ -16,41 +19,89 @@ use repo_format::snapshot::Snapshot;
 use crate::advice::{Doing as _, Failure, refused};
 use crate::args::BackupArgs;
 use crate::clock::Moment;
+use crate::connection;
 use crate::exit::Exit;
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
 use input::Input;
+use planned::Plan;
+use pool_vm::PoolVm;
 use saved::{Lost, Saved, Summary};
+use selector::{Choice, Chosen};
 
 /// Backs up every input. One that fails does not stop the others.
 pub fn run(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
+    match args.pool.is_empty() {
+        true => run_files(job, args),
+        false => run_pool(job, args),
+    }
+}
+
+fn run_files(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
     let inputs = input::resolve(&args)?;
     let writes = if args.dry_run { Writes::Discarded } else { Writes::Kept };
-    let template = request(job, args)?;
+    let template = request(job, &args)?;
     let repository = job.open(writes)?;
-    let (workers, uploaders) = (job.workers()?, job.uploaders()?);
-    let threads = Threads { workers: &workers, uploaders: &uploaders };
     let mut summary = Summary::new(&template, writes);
-    for input in &inputs {
-        let request = BackupRequest { path: input.path_text(), ..template.clone() };
-        match save(job, &repository, threads, input, &request) {
-            Ok((snapshot, new_bytes)) => {
-                let saved = Saved { snapshot, new_bytes };
-                job.report.step(&saved.text(writes))?;
-                summary.saved(&saved);
-            }
-            Err(failure) => {
-                summary.lost(Lost::new(input, &failure), failure.exit());
-                failure.tell(job.report.form);
-            }
-        }
-    }
+    save_all(job, &repository, &inputs, &template, &mut summary)?;
     job.report.outcome(&summary.text(), &summary)?;
     Ok(summary.exit())
 }
 
+/// Backs up VMs of a pool. A dry run opens the repository and looks at the pool.
+fn run_pool(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
+    let choice = Choice::parse(&args.paths, args.exclude_tags.clone())?;
+    let template = request(job, &args)?;
+    let writes = if args.dry_run { Writes::Discarded } else { Writes::Kept };
+    let repository = job.open(writes)?;
+    let pool = connection::open(args.pool, args.login)?;
+    let vms = pool.vms().doing(|| "cannot list the VMs of the pool".to_owned())?;
+    let Chosen { vms, missing } = choice.among(vms);
+    let mut summary = Summary::new(&template, writes);
+    for (selector, failure) in missing {
+        lose(job, &mut summary, selector, failure);
+    }
+    if args.dry_run {
+        job.report.answer(&planned::text(&vms), &Plan::new(&vms, summary.failed()))?;
+        return Ok(summary.exit_if(!vms.is_empty()));
+    }
+    let input = |vm| Input::of_vm(PoolVm::new(pool.clone(), vm));
+    let inputs: Vec<Input> = vms.into_iter().map(input).collect();
+    save_all(job, &repository, &inputs, &template, &mut summary)?;
+    job.report.outcome(&summary.text(), &summary)?;
+    Ok(summary.exit())
+}
+
+fn save_all(
+    job: &Job,
+    repository: &Repository,
+    inputs: &[Input],
+    template: &BackupRequest,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    let (workers, uploaders) = (job.workers()?, job.uploaders()?);
+    let threads = Threads { workers: &workers, uploaders: &uploaders };
+    for input in inputs {
+        let request = BackupRequest { path: input.path_text(), ..template.clone() };
+        match save(job, repository, threads, input, &request) {
+            Ok((snapshot, new_bytes)) => {
+                let saved = Saved { snapshot, new_bytes };
+                job.report.step(&saved.text(summary.writes()))?;
+                summary.saved(&saved);
+            }
+            Err(failure) => lose(job, summary, input.path_text(), failure),
+        }
+    }
+    Ok(())
+}
+
+fn lose(job: &Job, summary: &mut Summary, path: String, failure: Failure) {
+    summary.lost(Lost::new(path, &failure), failure.exit());
+    failure.tell(job.report.form);
+}
+
 /// What holds for every snapshot of the run.
-fn request(job: &Job, args: BackupArgs) -> Result<BackupRequest, Failure> {
+fn request(job: &Job, args: &BackupArgs) -> Result<BackupRequest, Failure> {
     if args.tags.len() > TAGS_MAX {
         let what = format!("{} tags are too many", args.tags.len());
         return refused("cannot back up", what, format!("a snapshot holds up to {TAGS_MAX}"));
@@ -60,15 +111,15 @@ fn request(job: &Job, args: BackupArgs) -> Result<BackupRequest, Failure> {
     let moment = args.time;
     Ok(BackupRequest {
         who: Who {
-            host: args.host.unwrap_or_else(this_host),
+            host: args.host.clone().unwrap_or_else(this_host),
             process: std::process::id(),
             program: concat!("xenith ", env!("CARGO_PKG_VERSION")).to_owned(),
         },
         run: RunId::from_bytes(random(&RealSurroundings)),
-        run_name: args.run,
-        tags: args.tags,
+        run_name: args.run.clone(),
+        tags: args.tags.clone(),
         path: String::new(),
-        vm_name: args.vm_name,
+        vm_name: args.vm_name.clone(),
         time: moment.map(|moment| moment.secs),
         utc_offset: moment.unwrap_or_else(Moment::now).utc_offset,
         packing: Packing::new(job.compression),

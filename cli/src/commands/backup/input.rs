@@ -1,4 +1,4 @@
-//! What is backed up: standard input, a path, or several disks together.
+//! What is backed up: standard input, a path, several disks together, or a VM of a pool.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -11,17 +11,18 @@ use engine::source::{Source, SourceError};
 use repo_format::limits::TEXT_MAX;
 use xen_source::Kind;
 
+use super::pool_vm::PoolVm;
 use crate::advice::{Failure, refused};
 use crate::args::{BackupArgs, InputType};
 
 /// One input: one snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Input {
     from: From,
     kind: Option<Kind>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum From {
     Stdin,
     Path(PathBuf),
@@ -34,6 +35,7 @@ enum From {
     Chain {
         paths: Vec<PathBuf>,
     },
+    Vm(PoolVm),
 }
 
 /// Decides what the inputs are.
@@ -88,6 +90,11 @@ pub fn resolve(args: &BackupArgs) -> Result<Vec<Input>, Failure> {
 }
 
 impl Input {
+    /// A VM of a pool.
+    pub const fn of_vm(vm: PoolVm) -> Self {
+        Self { from: From::Vm(vm), kind: Some(Kind::Xva) }
+    }
+
     /// Opens it and finds out what it is.
     pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
         match &self.from {
@@ -101,6 +108,7 @@ impl Input {
                 xen_source::open_disks(paths, self.kind, Some(vm_name))
             }
             From::Chain { paths } => xen_source::open_chain(paths, None),
+            From::Vm(vm) => vm.open(),
         }
     }
 
@@ -111,6 +119,7 @@ impl Input {
         };
         match &self.from {
             From::Stdin => false,
+            From::Vm(_) => true,
             From::Path(path) => is_lasting(path),
             From::Disks { paths, .. } | From::Chain { paths } => paths.iter().all(is_lasting),
         }
@@ -121,6 +130,7 @@ impl Input {
         let mut text = match &self.from {
             From::Stdin => "-".to_owned(),
             From::Path(path) => path.display().to_string(),
+            From::Vm(vm) => format!("vm:{}", vm.name()),
             From::Disks { paths, .. } | From::Chain { paths } => {
                 let paths = paths.iter().map(|path| path.display().to_string());
                 paths.collect::<Vec<_>>().join(", ")
@@ -138,6 +148,7 @@ impl fmt::Display for Input {
             From::Stdin => f.write_str("standard input"),
             From::Path(path) => path.display().fmt(f),
             From::Disks { .. } | From::Chain { .. } => f.write_str(&self.path_text()),
+            From::Vm(vm) => write!(f, "VM {}", vm.name()),
         }
     }
 }

@@ -6,7 +6,6 @@ use engine::backup::BackupRequest;
 use repo_format::snapshot::{DiskRole, Snapshot};
 use serde::Serialize;
 
-use super::input::Input;
 use crate::advice::{ErrorMessage, Failure};
 use crate::exit::Exit;
 use crate::job::Writes;
@@ -89,9 +88,9 @@ impl Saved {
 }
 
 impl Lost {
-    /// Of this input, for this reason.
-    pub fn new(input: &Input, failure: &Failure) -> Self {
-        Self { path: input.path_text(), error: failure.message() }
+    /// Of the input at `path`, for this reason.
+    pub fn new(path: String, failure: &Failure) -> Self {
+        Self { path, error: failure.message() }
     }
 }
 
@@ -109,6 +108,11 @@ impl Summary {
         }
     }
 
+    /// What becomes of what is stored.
+    pub const fn writes(&self) -> Writes {
+        if self.dry_run { Writes::Discarded } else { Writes::Kept }
+    }
+
     /// A snapshot was made.
     pub fn saved(&mut self, saved: &Saved) {
         self.snapshots.push(SnapshotEntry::with_new_bytes(&saved.snapshot, &saved.new_bytes));
@@ -118,6 +122,11 @@ impl Summary {
     pub fn lost(&mut self, lost: Lost, exit: Exit) {
         self.failed.push(lost);
         self.exits.push(exit);
+    }
+
+    /// What was not saved.
+    pub fn failed(&self) -> &[Lost] {
+        &self.failed
     }
 
     /// The last line, if there was more than one input.
@@ -131,7 +140,12 @@ impl Summary {
 
     /// How the program ends.
     pub fn exit(&self) -> Exit {
-        exit_of(!self.snapshots.is_empty(), &self.exits)
+        self.exit_if(!self.snapshots.is_empty())
+    }
+
+    /// How it ends if something was, or would have been, saved.
+    pub fn exit_if(&self, any_saved: bool) -> Exit {
+        exit_of(any_saved, &self.exits)
     }
 }
 

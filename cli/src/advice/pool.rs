@@ -1,0 +1,81 @@
+//! What to do about a pool that did not do what was asked.
+
+use std::io;
+
+use xen_source::xapi::{ApiError, XapiError};
+
+/// The error of a pool that an error of reading carries.
+pub fn behind(error: &io::Error) -> Option<&XapiError> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What to do about it.
+pub fn on_pool(error: &XapiError) -> String {
+    match error {
+        XapiError::Address { .. } => "write it as HOST or HOST:PORT; nothing was done".to_owned(),
+        XapiError::CaFile { .. } => {
+            "--cacert takes certificates in PEM; nothing was done".to_owned()
+        }
+        XapiError::Tls { .. } => "if this system has no authorities, name them with --cacert or \
+                                  pin the hosts with --tls-fingerprint; nothing was done"
+            .to_owned(),
+        XapiError::Certificate { found, .. } => format!(
+            "nothing was sent to it. If it is the right host (there, `openssl x509 -noout \
+             -fingerprint -sha256 -in /etc/xensource/xapi-ssl.pem` prints the same), trust it with \
+             --tls-fingerprint sha256:{found}, or its authority with --cacert"
+        ),
+        XapiError::Unreachable { .. } => {
+            "nothing in the repository is damaged; check address, port and firewall, and whether \
+             the host's toolstack runs. --pool takes several members, with commas"
+                .to_owned()
+        }
+        XapiError::OtherPool { .. } | XapiError::NoCoordinator { .. } => {
+            "nothing in the repository is damaged; look at the pool: its members disagree about \
+             who leads it"
+                .to_owned()
+        }
+        XapiError::NoVm { .. } => "`xenith vms` lists what there is".to_owned(),
+        XapiError::Refused { error, .. } | XapiError::TaskFailed { error, .. } => on_api(error),
+        XapiError::Status { .. }
+        | XapiError::Redirect { .. }
+        | XapiError::Answer { .. }
+        | XapiError::Record { .. }
+        | XapiError::TaskCancelled { .. }
+        | XapiError::TaskLost { .. }
+        | XapiError::TaskPending { .. }
+        | XapiError::Page { .. }
+        | XapiError::Length { .. }
+        | XapiError::Stream { .. } => {
+            "nothing of it was saved and nothing in the repository is damaged; \
+             /var/log/xensource.log on the host says more. Run it again: what is stored already is \
+             not stored twice"
+                .to_owned()
+        }
+    }
+}
+
+/// What a refusal means, by its code (contract 9).
+fn on_api(error: &ApiError) -> String {
+    let advice = match error.code.as_str() {
+        "SESSION_AUTHENTICATION_FAILED" => {
+            return "check --xapi-user and where its password comes from; nothing was done"
+                .to_owned();
+        }
+        "RBAC_PERMISSION_DENIED" => "the user needs the role pool-operator or a higher one",
+        "HOST_IN_EMERGENCY_MODE" => "the host has lost its coordinator; name another member",
+        "HANDLE_INVALID" | "UUID_INVALID" => {
+            "it is gone from the pool; `xenith vms` lists what there is"
+        }
+        "SR_BACKEND_FAILURE_44" | "SR_FULL" => {
+            "make room on the storage repository: a snapshot needs some"
+        }
+        "OTHER_OPERATION_IN_PROGRESS" | "VDI_IN_USE" => {
+            "something else works on it; run it again later"
+        }
+        code if code.starts_with("SR_BACKEND_FAILURE") => {
+            "/var/log/SMlog on the host says what its storage met"
+        }
+        _ => "/var/log/xensource.log on the host says more",
+    };
+    format!("nothing in the repository is damaged; {advice}")
+}
