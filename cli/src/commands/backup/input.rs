@@ -35,7 +35,7 @@ enum From {
     Chain {
         paths: Vec<PathBuf>,
     },
-    Vm(PoolVm),
+    Vm(Box<PoolVm>),
 }
 
 /// Decides what the inputs are.
@@ -91,8 +91,8 @@ pub fn resolve(args: &BackupArgs) -> Result<Vec<Input>, Failure> {
 
 impl Input {
     /// A VM of a pool.
-    pub const fn of_vm(vm: PoolVm) -> Self {
-        Self { from: From::Vm(vm), kind: Some(Kind::Xva) }
+    pub fn of_vm(vm: PoolVm) -> Self {
+        Self { from: From::Vm(Box::new(vm)), kind: Some(Kind::Xva) }
     }
 
     /// Opens it and finds out what it is.
