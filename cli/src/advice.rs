@@ -269,6 +269,10 @@ fn on_source(error: &SourceError) -> Advice {
         }
         SourceError::Io { source, .. } => failed(match source.kind() {
             io::ErrorKind::NotFound => "nothing was saved; check the path",
+            io::ErrorKind::Interrupted => {
+                "nothing of it was saved and nothing is damaged; run it again, what is stored \
+                 already is not stored twice"
+            }
             io::ErrorKind::PermissionDenied => {
                 "nothing was saved; run it as someone who may read it"
             }

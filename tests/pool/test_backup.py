@@ -5,6 +5,7 @@ Needs the binary (XENITH, default target/release/xenith).
 
 import hashlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -219,14 +220,28 @@ class Mishaps(BackupCase):
             addresses = f"127.0.0.1:{unused.getsockname()[1]},{self.other['https']}"
             self.repository.run("vms", *self.login(pool=addresses))
 
-    def test_cleanup_removes_what_a_killed_backup_left_and_nothing_else(self) -> None:
-        name = self.name("halted")
-        foreign = self.api.VM.snapshot(self.vms[name], "of a person")
+    def test_an_interrupted_backup_takes_its_snapshot_with_it(self) -> None:
+        running = self.begin(self.name("halted"), self.name("running"))
+        running.send_signal(signal.SIGTERM)
+        self.assertEqual(running.wait(), 130)
+        self.assertEqual(self.repository.snapshots(), [])
+        self.check_nothing_left()
+
+    def begin(self, *names: str) -> subprocess.Popen:
+        """A backup in the middle of its first export, which stands still for two seconds."""
         self.control("fault", kind="stream", path="/export*", at=2 * MIB, action="stall", seconds=2)
-        running = subprocess.Popen(self.repository.command("backup", *self.login(), f"vm:{name}"), stdout=subprocess.DEVNULL)
+        command = self.repository.command("backup", *self.login(), *(f"vm:{name}" for name in names))
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(running.kill)
         while self.control("faults"):
             self.assertIsNone(running.poll())
+            time.sleep(0.01)
+        return running
+
+    def test_cleanup_removes_what_a_killed_backup_left_and_nothing_else(self) -> None:
+        name = self.name("halted")
+        foreign = self.api.VM.snapshot(self.vms[name], "of a person")
+        running = self.begin(name)
         running.kill()
         running.wait()
         while self.control("leftovers")["dom0_vbds"]:

@@ -1,5 +1,7 @@
 //! Every text that people see when something fails, once.
 
+use xen_source::xapi::ApiError;
+
 use super::*;
 
 #[track_caller]
@@ -82,4 +84,32 @@ fn json_holds_the_same_words() {
         "hint": "nothing was done; an empty password protects nothing",
     });
     assert_eq!(message, expected);
+}
+
+fn refused_by_pool(code: &str) -> XapiError {
+    let error = ApiError { code: code.to_owned(), params: vec!["root".to_owned()] };
+    XapiError::Refused { method: "VM.snapshot".to_owned(), error }
+}
+
+#[test]
+fn a_refusal_of_the_pool_bears_its_code_and_not_that_of_a_wrong_password() {
+    check(
+        refused_by_pool("SESSION_AUTHENTICATION_FAILED"),
+        Exit::Failed,
+        "error: cannot do it\n  cause: VM.snapshot failed: SESSION_AUTHENTICATION_FAILED(root)\n  \
+         hint: check --xapi-user and where its password comes from; nothing was done\n",
+    );
+}
+
+#[test]
+fn a_refusal_of_the_pool_is_told_also_where_a_vm_was_being_read() {
+    let source = io::Error::other(refused_by_pool("RBAC_PERMISSION_DENIED"));
+    check(
+        SourceError::Io { place: "VM web01 of the pool".to_owned(), source },
+        Exit::Failed,
+        "error: cannot do it\n  cause: cannot read VM web01 of the pool\n  \
+         cause: VM.snapshot failed: RBAC_PERMISSION_DENIED(root)\n  \
+         hint: nothing in the repository is damaged; the user needs the role pool-operator or a \
+         higher one\n",
+    );
 }

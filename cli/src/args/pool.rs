@@ -76,6 +76,7 @@ pub struct VmsArgs {
 /// Remove the VM snapshots that backups left behind on a pool.
 ///
 /// Only what carries Xenith's mark is removed, and of that nothing that is being exported now.
+/// Run it when no backup is at work: one that has just taken its snapshot would lose it.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
     /// The pool: any member; several with commas are tried in turn

@@ -21,6 +21,7 @@ use crate::args::BackupArgs;
 use crate::clock::Moment;
 use crate::connection;
 use crate::exit::Exit;
+use crate::interrupt::{self, Postponed};
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
 use input::Input;
@@ -67,9 +68,11 @@ fn run_pool(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
     }
     let input = |vm| Input::of_vm(PoolVm::new(pool.clone(), vm));
     let inputs: Vec<Input> = vms.into_iter().map(input).collect();
+    let postponed = Postponed::begin();
     save_all(job, &repository, &inputs, &template, &mut summary)?;
+    drop(postponed);
     job.report.outcome(&summary.text(), &summary)?;
-    Ok(summary.exit())
+    Ok(if interrupt::is_asked() { Exit::Interrupted } else { summary.exit() })
 }
 
 fn save_all(
@@ -81,7 +84,7 @@ fn save_all(
 ) -> Result<(), Failure> {
     let (workers, uploaders) = (job.workers()?, job.uploaders()?);
     let threads = Threads { workers: &workers, uploaders: &uploaders };
-    for input in inputs {
+    for input in inputs.iter().take_while(|_| !interrupt::is_asked()) {
         let request = BackupRequest { path: input.path_text(), ..template.clone() };
         match save(job, repository, threads, input, &request) {
             Ok((snapshot, new_bytes)) => {

@@ -1,10 +1,12 @@
 //! A VM of a pool, as an input.
 
+use std::io;
 use std::sync::Arc;
 
-use engine::source::{Source, SourceError};
+use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts};
 use xen_source::xapi::{Compression, Event, Observer, Pool, SourceOptions, Vm};
 
+use crate::interrupt;
 use crate::text::printable;
 
 /// A VM and the pool that has it.
@@ -33,7 +35,42 @@ impl PoolVm {
             compression: Compression::Off,
             observer: Arc::new(Watch { name: self.name().to_owned() }),
         };
-        self.pool.source(&self.vm.record, options)
+        let source = self.pool.source(&self.vm.record, options)?;
+        Ok(Box::new(Interruptible { source, name: self.name().to_owned() }))
+    }
+}
+
+/// Fails once the program is asked to end, so that the snapshot goes as after any failure.
+struct Interruptible {
+    source: Box<dyn Source>,
+    name: String,
+}
+
+impl Interruptible {
+    fn go_on(&self) -> Result<(), SourceError> {
+        match interrupt::is_asked() {
+            false => Ok(()),
+            true => {
+                let place = format!("VM {} any further", self.name);
+                Err(SourceError::Io { place, source: io::ErrorKind::Interrupted.into() })
+            }
+        }
+    }
+}
+
+impl Source for Interruptible {
+    fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
+        self.go_on()?;
+        self.source.next_disk()
+    }
+
+    fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError> {
+        self.go_on()?;
+        self.source.next_segment(buffer)
+    }
+
+    fn facts(&self) -> SourceFacts {
+        self.source.facts()
     }
 }
 
