@@ -17,7 +17,7 @@ use repo_format::pack::{EntryKind, frame_offset};
 use repo_format::seal::Sealer;
 
 use crate::catalog::CatalogError;
-use crate::lookup::{Lookup, LookupError, PackFacts};
+use crate::lookup::{Location, Lookup, LookupError, PackFacts};
 use crate::repository::Repository;
 use crate::storage::{Storage, StorageError};
 
@@ -176,10 +176,9 @@ impl Entries {
     ) -> Result<T, ContentReadError> {
         let mut failure = missing(kind_name(kind), id);
         for location in lookup.find_all(kind, id)? {
-            let facts = lookup.pack(location.pack)?;
-            let frame = location.place.frame;
-            let damaged = |source| ContentReadError::Damaged { pack: facts.id, frame, source };
-            match self.frame(&facts, frame) {
+            let (pack, frame) = (lookup.pack_id(location.pack), location.place.frame);
+            let damaged = |source| ContentReadError::Damaged { pack, frame, source };
+            match self.frame(lookup, location) {
                 Ok(plain) => match location.place.of(&plain).and_then(&parse) {
                     Ok(value) => return Ok(value),
                     Err(source) => failure = damaged(source),
@@ -215,13 +214,16 @@ impl Entries {
         self.read(lookup, EntryKind::Map, id.as_bytes(), Map::parse)
     }
 
-    fn frame(&self, facts: &PackFacts, frame: u16) -> Result<Arc<Vec<u8>>, ContentReadError> {
-        let key = (facts.id, frame);
+    /// The frame in which something lies; the index tells of the pack only if the frame is not kept.
+    fn frame(&self, lookup: &Lookup, location: Location) -> Result<Arc<Vec<u8>>, ContentReadError> {
+        let frame = location.place.frame;
+        let key = (lookup.pack_id(location.pack), frame);
         let lock = || self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plain) = lock().found.get(&key) {
             return Ok(Arc::clone(plain));
         }
-        let plain = Arc::new(self.sealers.with_frame(facts, frame, <[u8]>::to_vec)?);
+        let facts = lookup.pack(location.pack)?;
+        let plain = Arc::new(self.sealers.with_frame(&facts, frame, <[u8]>::to_vec)?);
         lock().insert(key, Arc::clone(&plain));
         Ok(plain)
     }
