@@ -84,6 +84,7 @@ where
             name: "xvda".to_owned(),
             key: if self.is_of_vm { DISK_KEY.to_owned() } else { String::new() },
             size_bytes: Some(self.size_bytes),
+            ..DiskInfo::default()
         };
         Ok((!std::mem::replace(&mut self.is_begun, true)).then_some(info))
     }

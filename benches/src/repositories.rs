@@ -121,6 +121,7 @@ fn store_at(
         run_name: String::new(),
         tags: Vec::new(),
         path: "-".to_owned(),
+        selection: None,
         vm_name: Some("bench".to_owned()),
         time,
         utc_offset: 0,

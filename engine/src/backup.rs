@@ -30,7 +30,7 @@ use crate::prints::Prints;
 use crate::repository::{ReadError, Repository};
 use crate::session::{Session, SessionError, Who};
 use crate::snapshots;
-use crate::source::{Source, SourceError, SourceFacts};
+use crate::source::{self, Source, SourceError, SourceFacts};
 use disk_writer::DiskWriter;
 
 /// What the user wants.
@@ -46,6 +46,8 @@ pub struct BackupRequest {
     pub tags: Vec<String>,
     /// What the user named: a path, or `-`.
     pub path: String,
+    /// How the VMs of the run were chosen, if they were.
+    pub selection: Option<String>,
     /// The VM's name, if the container does not tell, or to use another.
     pub vm_name: Option<String>,
     /// Seconds since 1970 that the snapshot bears; now if `None`.
@@ -188,6 +190,16 @@ pub fn snapshot_entry_id(id: SnapshotId) -> [u8; 32] {
     entry
 }
 
+const fn stored(consistency: source::Consistency) -> Consistency {
+    match consistency {
+        source::Consistency::Unknown => Consistency::Unknown,
+        source::Consistency::Crash => Consistency::Crash,
+        source::Consistency::Quiesced => Consistency::Quiesced,
+        source::Consistency::Cold => Consistency::Cold,
+        source::Consistency::Memory => Consistency::Memory,
+    }
+}
+
 fn describe(
     repository: &Repository,
     id: SnapshotId,
@@ -221,9 +233,10 @@ fn describe(
             vm_name: request.vm_name.clone().or(facts.vm_name),
             host_name: facts.host_name,
             path: request.path.clone(),
+            selection: request.selection.clone(),
         },
         disks,
-        consistency: if has_memory { Consistency::Memory } else { Consistency::Unknown },
+        consistency: if has_memory { Consistency::Memory } else { stored(facts.consistency) },
         statistics,
         predecessor: None,
     }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use repo_format::id::SnapshotId;
 use repo_format::limits::CATALOG_LEN_MAX;
 use repo_format::object_name::ObjectName;
-use repo_format::snapshot::Snapshot;
+use repo_format::snapshot::{Snapshot, SnapshotDisk};
 
 use crate::catalog::Catalog;
 use crate::repository::{ReadError, Repository};
+use crate::source::StoredVersion;
 use crate::storage::StorageError;
 
 /// Why the snapshot that a user named was not found.
@@ -127,6 +128,21 @@ pub fn find<'s>(
         [snapshot] => Ok(snapshot),
         several => Err(FindError::Ambiguous { count: several.len(), text }),
     }
+}
+
+/// The states of the disks of a VM that snapshots (oldest first) hold, the newest first.
+#[must_use]
+pub fn versions(snapshots: &[Snapshot], vm_uuid: &str) -> Vec<StoredVersion> {
+    let of_vm = snapshots.iter().rev().filter(|s| s.origin.vm_uuid.as_deref() == Some(vm_uuid));
+    let version = |disk: &SnapshotDisk| {
+        Some(StoredVersion {
+            key: disk.key.clone(),
+            version: disk.version.clone()?,
+            size_bytes: disk.size_bytes,
+            id: *disk.id.as_bytes(),
+        })
+    };
+    of_vm.flat_map(|snapshot| &snapshot.disks).filter_map(version).collect()
 }
 
 /// The newest snapshot of the same VM: by uuid, else by name and container.

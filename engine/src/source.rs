@@ -10,9 +10,10 @@ use std::io;
 pub const SEGMENT_LEN: usize = 4 << 20;
 
 /// What a disk or stream of a snapshot is (SPEC 9.2). The numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Role {
     /// A disk of the VM.
+    #[default]
     Disk,
     /// The memory image of a suspended VM, or of a VM snapshot taken with memory.
     Memory,
@@ -24,8 +25,37 @@ pub enum Role {
     File,
 }
 
-/// A disk or stream as its source announces it.
+/// How consistent the disks of a source are among each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// The source does not know.
+    #[default]
+    Unknown,
+    /// As after pulling the plug.
+    Crash,
+    /// What runs in the VM had flushed before.
+    Quiesced,
+    /// The VM was halted.
+    Cold,
+    /// With its memory.
+    Memory,
+}
+
+/// An earlier state of a disk that the repository has, and of which a source may tell the changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// What recognises the disk: [`DiskInfo::key`] of then.
+    pub key: String,
+    /// What its source called that state: [`DiskInfo::version`] of then.
+    pub version: String,
+    /// Virtual size then, in bytes.
+    pub size_bytes: u64,
+    /// Names the stored disk (SPEC 7.3).
+    pub id: [u8; 32],
+}
+
+/// A disk or stream as its source announces it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskInfo {
     /// What it is.
     pub role: Role,
@@ -35,6 +65,12 @@ pub struct DiskInfo {
     pub key: String,
     /// Virtual size in bytes, if it is known before the disk has been read. Streams often say `None`.
     pub size_bytes: Option<u64>,
+    /// What the source calls this state of the disk, so that a later one can tell what has changed
+    /// since: the uuid of a VDI's snapshot. Empty: it will not be able to.
+    pub version: String,
+    /// The earlier state of which the source tells the changes. Segments that it does not deliver
+    /// are as they were then, instead of holes.
+    pub base: Option<StoredVersion>,
 }
 
 /// What follows in the current disk.
@@ -44,6 +80,20 @@ pub enum NextSegment {
     /// Segments come in rising order; those left out are all zero.
     Filled {
         /// Number of the segment: offset in the disk / [`SEGMENT_LEN`].
+        number: u64,
+    },
+    /// With a base only: of this segment `units` have changed, bit n for the bytes from n * 64 KiB
+    /// on. The buffer holds these at their places, and anything elsewhere.
+    Partly {
+        /// Number of the segment.
+        number: u64,
+        /// What has changed; not 0.
+        units: u64,
+    },
+    /// With a base only: the buffer holds all of a segment that should be as it was, to see whether
+    /// it is. If it is not, [`Source::distrust_base`] follows.
+    Sample {
+        /// Number of the segment.
         number: u64,
     },
     /// The disk has ended.
@@ -70,6 +120,8 @@ pub struct SourceFacts {
     pub checksums_verified: u64,
     /// Bytes taken from the input, as they came (compressed, with framing).
     pub bytes_read: u64,
+    /// How consistent the disks are among each other.
+    pub consistency: Consistency,
 }
 
 /// Disks going into a repository, one after the other, each in rising order of its segments.
@@ -86,6 +138,22 @@ pub trait Source: Send {
 
     /// What is known by now about the whole.
     fn facts(&self) -> SourceFacts;
+
+    /// Fills `buffer` with a whole segment of the current disk, between two calls of
+    /// [`Self::next_segment`] and before its end. Asked only of disks with a base, where what the
+    /// repository has of it is not enough.
+    fn read_segment(&mut self, number: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        let _ = buffer;
+        let place = format!("segment {number}");
+        Err(SourceError::Io { place, source: io::ErrorKind::Unsupported.into() })
+    }
+
+    /// The base of the current disk is not what was thought: its segments follow from the first on,
+    /// without a base.
+    fn distrust_base(&mut self) -> Result<(), SourceError> {
+        let place = "the disk once more".to_owned();
+        Err(SourceError::Io { place, source: io::ErrorKind::Unsupported.into() })
+    }
 }
 
 /// Why a source could not be read. No snapshot is made in any of these cases.

@@ -59,16 +59,16 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct Origin {
-    /// `xva`, `raw` or `file`.
+    /// `xva`, `vhd`, `qcow2`, `raw`, `file`, `pool-db`, `host` or `metadata`.
     #[n(0)]
     pub container: String,
     /// Compression around it: empty, `gzip` or `zstd`.
     #[n(1)]
     pub compression: String,
-    /// The VM's uuid.
+    /// The uuid of the VM, pool or host.
     #[n(2)]
     pub vm_uuid: Option<String>,
-    /// The VM's name.
+    /// Its name.
     #[n(3)]
     pub vm_name: Option<String>,
     /// The host that exported.
@@ -77,6 +77,9 @@ pub struct Origin {
     /// What the user named.
     #[n(5)]
     pub path: String,
+    /// How the VMs of the run were chosen, if they were.
+    #[n(6)]
+    pub selection: Option<String>,
 }
 
 /// A disk or stream of a snapshot.
@@ -98,6 +101,9 @@ pub struct SnapshotDisk {
     /// Its id.
     #[n(4)]
     pub id: DiskId,
+    /// What its source called the state that it read, if that can tell later what has changed since.
+    #[n(5)]
+    pub version: Option<String>,
 }
 
 /// What a disk or stream is.
@@ -195,11 +201,12 @@ impl Snapshot {
             &origin.compression,
             &origin.path,
         ];
-        let optional = [&origin.vm_uuid, &origin.vm_name, &origin.host_name];
+        let optional = [&origin.vm_uuid, &origin.vm_name, &origin.host_name, &origin.selection];
         let short = texts
             .into_iter()
             .chain(optional.into_iter().flatten())
             .chain(disks.iter().flat_map(|disk| [&disk.name, &disk.key]))
+            .chain(disks.iter().filter_map(|disk| disk.version.as_ref()))
             .chain(tags)
             .all(|text| text.len() <= TEXT_MAX);
         let checks = [

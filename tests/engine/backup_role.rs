@@ -141,6 +141,7 @@ fn storage_sees_no_name_no_tag_and_no_content() {
     let request = BackupRequest {
         tags: vec!["before-the-merger".to_owned()],
         path: "/exports/payroll.xva".to_owned(),
+        selection: None,
         run_name: "run of the night".to_owned(),
         ..request()
     };

@@ -135,7 +135,7 @@ impl Source for Lying {
     fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
         let (role, name) = (engine::source::Role::Disk, "xvda".to_owned());
         let first = !std::mem::replace(&mut self.begun, true);
-        Ok(first.then(|| DiskInfo { role, name, key: String::new(), size_bytes: None }))
+        Ok(first.then(|| DiskInfo { role, name, ..DiskInfo::default() }))
     }
 
     fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError> {

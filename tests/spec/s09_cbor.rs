@@ -112,6 +112,7 @@ fn disk(number: u8) -> SnapshotDisk {
         key: String::new(),
         size_bytes: 5,
         id: DiskId::from_bytes([number; 32]),
+        version: None,
     }
 }
 
@@ -257,19 +258,21 @@ fn s9_2_unknown_numbers_for_roles_and_consistency_are_refused() {
 prop_compose! {
     fn any_origin()(
         texts in vec("\\PC{0,40}", 3), uuid: Option<String>, vm_name: Option<String>, host: Option<String>,
+        selection: Option<String>,
     ) -> Origin {
         let [container, compression, path] = texts.try_into().expect("three");
-        Origin { container, compression, path, vm_uuid: uuid, vm_name, host_name: host }
+        Origin { container, compression, path, vm_uuid: uuid, vm_name, host_name: host, selection }
     }
 }
 
 prop_compose! {
     fn any_disk()(
         role in 0..5usize, name in "\\PC{0,40}", key in "\\PC{0,40}", size in 0..=1u64 << 54, id: [u8; 32],
+        version: Option<String>,
     ) -> SnapshotDisk {
         use DiskRole::{Disk, File, Layout, Memory, Record};
         let role = [Disk, Memory, Record, Layout, File][role];
-        SnapshotDisk { role, name, key, size_bytes: size, id: DiskId::from_bytes(id) }
+        SnapshotDisk { role, name, key, size_bytes: size, id: DiskId::from_bytes(id), version }
     }
 }
 

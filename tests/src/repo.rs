@@ -101,6 +101,7 @@ pub fn request() -> BackupRequest {
         run_name: "nightly".to_owned(),
         tags: Vec::new(),
         path: "-".to_owned(),
+        selection: None,
         vm_name: None,
         time: None,
         utc_offset: 0,

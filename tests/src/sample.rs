@@ -341,6 +341,7 @@ impl Source for SampleSource {
             name: disk.name.clone(),
             key: disk.key.clone(),
             size_bytes: disk.size_known.then_some(disk.size_bytes),
+            ..DiskInfo::default()
         }))
     }
 

@@ -68,7 +68,9 @@ pub use pool::{Disk, Pool, Vm, connect, connect_with};
 pub use rpc::ApiError;
 pub use session::{Login, Password, Session};
 pub use snapshot::Leftover;
-pub use source::{Event, Observer, SourceOptions, Unobserved};
+pub use source::{
+    Changes, Event, Mode, Observer, PoolSource, SourceOptions, Tracking, Transfer, Unobserved,
+};
 pub use transport::{DataChannel, Settings};
 pub use trust::{Fingerprint, Trust};
 

@@ -122,6 +122,7 @@ fn request(job: &Job, args: &BackupArgs) -> Result<BackupRequest, Failure> {
         run_name: args.run.clone(),
         tags: args.tags.clone(),
         path: String::new(),
+        selection: None,
         vm_name: args.vm_name.clone(),
         time: moment.map(|moment| moment.secs),
         utc_offset: moment.unwrap_or_else(Moment::now).utc_offset,

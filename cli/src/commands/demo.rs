@@ -158,6 +158,7 @@ fn save(
         run_name: "demo".to_owned(),
         tags: vec!["demo".to_owned()],
         path: "-".to_owned(),
+        selection: None,
         vm_name: None,
         time: None,
         utc_offset: 0,

@@ -95,6 +95,9 @@ impl<'w> DiskWriter<'_, 'w> {
             let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
             match source.next_segment(&mut buffer)? {
                 NextSegment::End { size_bytes } => break size_bytes,
+                NextSegment::Partly { .. } | NextSegment::Sample { .. } => {
+                    return Err(damaged(&info, "it tells changes to nothing"));
+                }
                 NextSegment::Filled { number } => {
                     in_order(&info, last, number)?;
                     last = Some(number);
@@ -243,7 +246,8 @@ impl<'w> DiskWriter<'_, 'w> {
         let id = disk_id(&self.examiner.keys, &disk);
         self.add_unknown(EntryKind::Disk, *id.as_bytes(), &disk)?;
         let role = stored_role(info.role);
-        Ok(SnapshotDisk { role, name: info.name, key: info.key, size_bytes, id })
+        let version = Some(info.version).filter(|version| !version.is_empty());
+        Ok(SnapshotDisk { role, name: info.name, key: info.key, size_bytes, id, version })
     }
 }
 

@@ -254,6 +254,7 @@ fn snapshot() -> Snapshot {
         key: format!("key {number}"),
         size_bytes: u64::from(number) << 40,
         id: DiskId::from_bytes(array(name)),
+        version: (number > 0).then(|| format!("version {number}")),
     };
     Snapshot {
         id: SnapshotId::from_bytes(array("snapshot")),
@@ -271,6 +272,7 @@ fn snapshot() -> Snapshot {
             vm_name: Some("w\u{e9}b".to_owned()),
             host_name: None,
             path: "-".to_owned(),
+            selection: Some("tag:prod power:running".to_owned()),
         },
         disks: [(DiskRole::Disk, "xvda", 1), (DiskRole::Record, "ova.xml", 0)].map(disk).to_vec(),
         consistency: Consistency::Quiesced,

@@ -40,7 +40,7 @@ impl PlainSource {
 
 fn entry(role: Role, name: String, reader: AnyReader) -> (DiskInfo, AnyReader) {
     let size_bytes = reader.size_bytes();
-    (DiskInfo { role, name, key: String::new(), size_bytes }, reader)
+    (DiskInfo { role, name, size_bytes, ..DiskInfo::default() }, reader)
 }
 
 impl Source for PlainSource {

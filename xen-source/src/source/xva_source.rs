@@ -71,13 +71,14 @@ impl XvaSource {
             DiskKind::Suspend => Role::Memory,
         };
         let name = self.names.get(&facts.id).unwrap_or(&facts.id).clone();
-        DiskInfo { role, name, key: facts.uuid, size_bytes: Some(facts.size_bytes) }
+        let size_bytes = Some(facts.size_bytes);
+        DiskInfo { role, name, key: facts.uuid, size_bytes, ..DiskInfo::default() }
     }
 
     fn announce(&mut self, role: Role, name: &str, bytes: Vec<u8>) -> DiskInfo {
         let size_bytes = Some(bytes.len() as u64);
         self.stream = Some(Stream { bytes, delivered: 0 });
-        DiskInfo { role, name: name.to_owned(), key: String::new(), size_bytes }
+        DiskInfo { role, name: name.to_owned(), size_bytes, ..DiskInfo::default() }
     }
 }
 

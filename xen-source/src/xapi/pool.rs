@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::source::{Source, SourceError};
+use engine::source::SourceError;
 
 use super::address::Address;
 use super::error::XapiError;
@@ -109,13 +109,8 @@ impl Pool {
     /// # Errors
     ///
     /// [`SourceError::Io`], whose source is an [`XapiError`] if the pool refused.
-    pub fn source(
-        &self,
-        vm: &VmRecord,
-        options: SourceOptions,
-    ) -> Result<Box<dyn Source>, SourceError> {
-        let source = PoolSource::open(&self.session, vm.clone(), options)?;
-        Ok(Box::new(source))
+    pub fn source(&self, vm: &VmRecord, options: SourceOptions) -> Result<PoolSource, SourceError> {
+        PoolSource::open(&self.session, vm.clone(), options)
     }
 
     /// Snapshots and disks that earlier backups left behind, or that others are using now.

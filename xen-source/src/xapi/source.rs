@@ -1,9 +1,10 @@
 //! A VM of a pool as a source: a snapshot, its export, and nothing left behind (contract 6, hot).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
-use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts};
+use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts, StoredVersion};
 
 use super::error::XapiError;
 use super::export::{self, Compression, Memory};
@@ -23,13 +24,103 @@ pub struct SourceOptions {
     pub left_out: Vec<String>,
     /// Compression by the host.
     pub compression: Compression,
+    /// What becomes of a VM that runs.
+    pub mode: Mode,
+    /// Whether the memory of a suspended VM is wanted, too.
+    pub memory: bool,
+    /// How disks come.
+    pub transfer: Transfer,
+    /// Whether only what has changed is read.
+    pub changes: Changes,
+    /// What the repository has of this VM's disks, the newest first.
+    pub versions: Vec<StoredVersion>,
+    /// Names the repository in the marks of disk snapshots that tell what has changed.
+    pub repository: String,
     /// Who is told what happens.
     pub observer: Arc<dyn Observer>,
+}
+
+impl SourceOptions {
+    /// Hot, all disks, all of them, by whatever is there.
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            left_out: Vec::new(),
+            // What a host compresses is only unpacked again here.
+            compression: Compression::Off,
+            mode: Mode::default(),
+            memory: false,
+            transfer: Transfer::default(),
+            changes: Changes::default(),
+            versions: Vec::new(),
+            repository: String::new(),
+            observer,
+        }
+    }
+}
+
+/// What becomes of a VM that runs while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It goes on: its disks are as after pulling the plug.
+    #[default]
+    Hot,
+    /// It is suspended for a moment: its memory is read, too.
+    Warm,
+    /// It is shut down until the snapshot is taken.
+    Cold,
+}
+
+/// How disks come from the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transfer {
+    /// By NBD if it is there, else all in one XVA.
+    #[default]
+    Auto,
+    /// All in one XVA.
+    Xva,
+    /// Disk by disk, raw or as VHD.
+    Vdi,
+    /// Disk by disk, by NBD.
+    Nbd,
+}
+
+/// Whether only what has changed since the last backup is read.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Changes {
+    /// Whether changed-block tracking is used.
+    pub tracking: Tracking,
+    /// Of the segments that should not have changed, the share that is read nevertheless: 0 to 1.
+    pub sample: f64,
+}
+
+/// Whether changed-block tracking is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tracking {
+    /// Never.
+    #[default]
+    Off,
+    /// Where it is on already.
+    Use,
+    /// It is switched on where it can be.
+    Enable,
+    /// A VM with a disk of which the changes cannot be told is not read.
+    Require,
 }
 
 /// What happens on the pool while a VM is read.
 #[derive(Debug)]
 pub enum Event {
+    /// A disk begins to be read.
+    DiskBegins {
+        /// Its uuid.
+        uuid: String,
+        /// How it comes: `xva`, `raw`, `vhd` or `nbd`.
+        transfer: &'static str,
+        /// Whether only changes are read.
+        changes_only: bool,
+        /// Why it comes so, and not in the way that would be best; empty if it is.
+        reason: String,
+    },
     /// There is a snapshot now.
     SnapshotTaken {
         /// Its uuid.
@@ -54,6 +145,15 @@ pub enum Event {
 pub trait Observer: Send + Sync {
     /// Something has happened.
     fn event(&self, event: Event);
+
+    /// The snapshot is about to be taken: what runs in the VM may be told to flush. On an error
+    /// there is no backup.
+    fn before_snapshot(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The snapshot was taken, or was not, after [`Self::before_snapshot`].
+    fn after_snapshot(&self) {}
 }
 
 /// Tells nobody.
@@ -89,7 +189,7 @@ impl PoolSource {
     ) -> Result<Self, SourceError> {
         let place = format!("VM {} of the pool", vm.name);
         let failed = |error: XapiError| failed(&place, error);
-        let SourceOptions { left_out, compression, observer } = options;
+        let SourceOptions { left_out, compression, observer, .. } = options;
         let left_out = references(session, &left_out).map_err(failed)?;
         let taken = snapshot::take(session, &vm, &left_out).map_err(failed)?;
         observer.event(Event::SnapshotTaken { uuid: taken.vm.uuid.clone() });

@@ -31,6 +31,9 @@ impl MemoryContent {
                         buffer.fill(0xA5);
                         next_number = number + 1;
                     }
+                    NextSegment::Partly { .. } | NextSegment::Sample { .. } => {
+                        panic!("changes to nothing")
+                    }
                 }
             };
             let beyond = bytes.get(size_bytes as usize..).unwrap_or_default();

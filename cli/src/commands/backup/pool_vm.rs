@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts};
-use xen_source::xapi::{Compression, Event, Observer, Pool, SourceOptions, Vm};
+use xen_source::xapi::{Event, Observer, Pool, SourceOptions, Vm};
 
 use crate::interrupt;
 use crate::text::printable;
@@ -29,13 +29,8 @@ impl PoolVm {
 
     /// Takes a snapshot of it, and begins to read that.
     pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
-        let options = SourceOptions {
-            left_out: Vec::new(),
-            // What a host compresses is only unpacked again here.
-            compression: Compression::Off,
-            observer: Arc::new(Watch { name: self.name().to_owned() }),
-        };
-        let source = self.pool.source(&self.vm.record, options)?;
+        let options = SourceOptions::new(Arc::new(Watch { name: self.name().to_owned() }));
+        let source = Box::new(self.pool.source(&self.vm.record, options)?);
         Ok(Box::new(Interruptible { source, name: self.name().to_owned() }))
     }
 }

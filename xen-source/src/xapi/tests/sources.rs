@@ -10,7 +10,7 @@ use super::maker::Archive;
 use super::world::{DISK_UUID, Outcome, Shared, VM, connect};
 use crate::xapi::snapshot::MARK;
 use crate::xapi::source::{Event, Observer, SourceOptions};
-use crate::xapi::{Compression, Leftover, Pool};
+use crate::xapi::{Leftover, Pool};
 
 #[derive(Default)]
 struct Diary(Mutex<Vec<String>>);
@@ -18,6 +18,7 @@ struct Diary(Mutex<Vec<String>>);
 impl Observer for Diary {
     fn event(&self, event: Event) {
         let text = match event {
+            Event::DiskBegins { .. } => return,
             Event::SnapshotTaken { uuid } => format!("taken {uuid}"),
             Event::SnapshotRemoved { uuid } => format!("removed {uuid}"),
             Event::SnapshotStays { uuid, error } => format!("stays {uuid}: {error}"),
@@ -36,9 +37,8 @@ fn world() -> (Shared, Host, Pool) {
 
 fn open(pool: &Pool, diary: &Arc<Diary>) -> Result<Box<dyn Source>, SourceError> {
     let vm = pool.vms().expect("VMs").remove(0);
-    let observer = diary.clone();
-    let (left_out, compression) = (Vec::new(), Compression::Off);
-    pool.source(&vm.record, SourceOptions { left_out, compression, observer })
+    let source = pool.source(&vm.record, SourceOptions::new(diary.clone()))?;
+    Ok(Box::new(source))
 }
 
 /// Keys of all disks and streams, and the facts.
@@ -133,8 +133,8 @@ fn disks_that_are_not_wanted_are_named_to_the_pool() {
     let vm = pool.vms().expect("VMs").remove(0);
     for (uuid, is_known) in [(DISK_UUID, true), ("nobody", false)] {
         let left_out = vec![uuid.to_owned()];
-        let (compression, observer) = (Compression::Off, Arc::new(Diary::default()));
-        let source = pool.source(&vm.record, SourceOptions { left_out, compression, observer });
+        let options = SourceOptions::new(Arc::new(Diary::default()));
+        let source = pool.source(&vm.record, SourceOptions { left_out, ..options });
         assert_eq!(source.is_ok(), is_known);
     }
     assert_eq!(world.get().has_called(r#"left out: ["OpaqueRef:vdi"]"#), 1);
