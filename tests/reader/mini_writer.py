@@ -218,10 +218,10 @@ class Writer:
             disk = struct.pack("<QBB22s32s", size, level, bool(layer), b"", layer.get(0, b""))
             disk_id = keyed(keys["disk"], disk)
             entries[f.DISK, disk_id] = disk
-            listed.append({0: role, 1: name, 2: "", 3: size, 4: disk_id})
+            listed.append({0: role, 1: name, 2: "", 3: size, 4: disk_id, **({5: "version"} if role == 0 else {})})
         owner = self.random.randbytes(16)
         body = {0: owner, 1: when, 2: -60, 3: bytes(16), 4: "", 5: "host", 6: "test", 7: ["a", "b"],
-                8: {0: "raw", 1: "", 5: "-"}, 9: listed, 10: 0, 11: {i: 0 for i in range(7)}}
+                8: {0: "raw", 1: "", 5: "-", 6: "all"}, 9: listed, 10: 0, 11: {i: 0 for i in range(7)}}
         if chunks:
             self.index(owner, f.CHUNK_INDEX, [(0, *item) for item in chunks.items()])
         texts = [(what, name, text) for (what, name), text in entries.items()]

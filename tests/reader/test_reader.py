@@ -113,6 +113,8 @@ class OwnRepository(Temporary):
             return json.loads(out.getvalue())
 
         self.assertEqual(run("snapshots")[0]["id"], name)
+        self.assertEqual(run("snapshots")[0]["origin"]["selection"], "all")
+        self.assertEqual(run("snapshots")[0]["disks"][0]["version"], "version")
         self.assertEqual(run("restore", name, str(self.out))[0]["sha256"], hashlib.sha256(b"hello").hexdigest())
         self.assertEqual(run("check"), {"objects": 12, "errors": []})
         for end in (b"", b"\r\n"):

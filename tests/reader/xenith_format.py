@@ -186,8 +186,8 @@ BUNDLE = record(below(2), bstr(32), array(EPOCH), bstr(32))
 INFO = record(below(2), text, number)
 CHUNKER = {0: 1, 1: 65_536, 2: 262_144, 3: 1_048_576, 4: 1}  # the only one (14)
 CONFIG_SHAPE = record(number, bstr(16), lambda v: v == CHUNKER, number, number, number, number)
-ORIGIN = record(text, text, text, text, text, text, optional={2: text, 3: text, 4: text})
-DISK_SHAPE = record(below(5), text, text, below(MAX_DISK + 1), bstr(32))
+ORIGIN = record(text, text, text, text, text, text, optional={2: text, 3: text, 4: text, 6: text})
+DISK_SHAPE = record(below(5), text, text, below(MAX_DISK + 1), bstr(32), optional={5: text})
 SNAPSHOT_SHAPE = record(
     bstr(16), number, integer, bstr(16), text, text, text, array(text, 256), ORIGIN, array(DISK_SHAPE, 1024),
     below(5), record(*[number] * 7), optional={12: bstr(16)})

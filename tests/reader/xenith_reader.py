@@ -403,8 +403,8 @@ def restore(repository: Repository, name: str, outdir: Path) -> list[dict[str, A
 def describe(s: dict[int, Any]) -> dict[str, Any]:
     """A snapshot (9.2) for JSON."""
     origin = {name: s[8].get(i) for i, name in enumerate(
-        ("container", "compression", "vm_uuid", "vm_name", "exporter", "source"))}
-    disks = [{"role": d[0], "name": d[1], "key": d[2], "size": d[3], "id": d[4].hex()} for d in s[9]]
+        ("container", "compression", "vm_uuid", "vm_name", "exporter", "source", "selection"))}
+    disks = [{"role": d[0], "name": d[1], "key": d[2], "size": d[3], "id": d[4].hex(), "version": d.get(5)} for d in s[9]]
     return {"id": s[0].hex(), "time": s[1], "zone": s[2], "run": s[3].hex(), "run_name": s[4], "host": s[5],
             "program": s[6], "tags": s[7], "origin": origin, "disks": disks, "consistency": s[10],
             "statistics": [s[11][i] for i in range(7)], "parent": s[12].hex() if 12 in s else None}

@@ -9,7 +9,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::backup::backup;
+use engine::backup::{BackupRequest, backup};
 use engine::key_slots;
 use engine::observer::Silent;
 use engine::reader::Reader;
@@ -58,7 +58,8 @@ impl Golden {
     }
 
     fn back_up(&mut self, source: &mut dyn Source) -> Snapshot {
-        backup(&self.repository, threads(), source, &request(), &Silent).expect("a sound source")
+        let request = BackupRequest { selection: Some("name:sample".to_owned()), ..request() };
+        backup(&self.repository, threads(), source, &request, &Silent).expect("a sound source")
     }
 
     fn add_xva(&mut self, archive: &Archive) {
@@ -196,6 +197,7 @@ fn s16_golden_disks_streams_and_leftovers() {
         .with(5_000..70_000, Fill::Text(1))
         .with((1 << 30) - 4096..(1 << 30) + 4096, Fill::Noise(2))
         .with((1 << 30) + (9 << 20)..(1 << 30) + (9 << 20) + 512, Fill::Noise(3));
+    let sparse = SampleDisk { version: "the first night".to_owned(), ..sparse };
     let empty = SampleDisk::empty("xvdb", 0);
     let file = SampleDisk::stream(engine::source::Role::File, "pool.db", b"<pool/>");
     golden.add_sample(&Sample::of([sparse.clone(), empty, file]));

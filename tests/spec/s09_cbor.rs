@@ -168,6 +168,24 @@ fn s9_2_a_snapshot_is_encoded_as_specified() {
 }
 
 #[test]
+fn s9_2_selection_and_version_stand_behind_what_they_belong_to() {
+    let selection = Some("tag:prod".to_owned());
+    let disk = SnapshotDisk { version: Some("v1".to_owned()), ..disk(1) };
+    let origin = Origin { selection, ..snapshot().origin };
+    let chosen = Snapshot { origin, disks: vec![disk], ..snapshot() };
+    let text = snapshot_cbor();
+    let (end, tail) = (text.len() - 20, b"\x06\x68tag:prod");
+    let origin = text.windows(4).position(|window| window == b"\x05\x61-\x09").unwrap() + 3;
+    let mut wanted =
+        [&text[..origin], tail, &text[origin..end], b"\x05\x62v1", &text[end..]].concat();
+    let count = text.windows(2).position(|window| window == [8, 0xa4]).unwrap() + 1;
+    wanted[count] = 0xa5;
+    wanted[origin + tail.len() + 2] = 0xa6;
+    assert_eq!(chosen.encode(), wanted);
+    assert_eq!(Snapshot::parse(&wanted), Ok(chosen));
+}
+
+#[test]
 fn s9_2_a_snapshot_has_one_encoding() {
     check_one_form(&snapshot_cbor(), snapshot_verdict);
     let mut with_null = [snapshot_cbor(), vec![12, 0xf6]].concat();
@@ -201,7 +219,7 @@ fn s13_a_snapshot_has_up_to_1024_disks_and_256_tags() {
 
 #[test]
 fn s13_any_text_field_has_up_to_4096_bytes() {
-    let fields: [fn(&mut Snapshot) -> &mut String; 12] = [
+    let fields: [fn(&mut Snapshot) -> &mut String; 14] = [
         |snapshot| &mut snapshot.run_name,
         |snapshot| &mut snapshot.host,
         |snapshot| &mut snapshot.program,
@@ -212,8 +230,10 @@ fn s13_any_text_field_has_up_to_4096_bytes() {
         |snapshot| snapshot.origin.vm_name.get_or_insert_default(),
         |snapshot| snapshot.origin.host_name.get_or_insert_default(),
         |snapshot| &mut snapshot.origin.path,
+        |snapshot| snapshot.origin.selection.get_or_insert_default(),
         |snapshot| &mut snapshot.disks[0].name,
         |snapshot| &mut snapshot.disks[0].key,
+        |snapshot| snapshot.disks[0].version.get_or_insert_default(),
     ];
     for field in fields {
         check_snapshot(|snapshot| *field(snapshot) = "x".repeat(4096), true);

@@ -92,6 +92,8 @@ pub struct SampleDisk {
     pub name: String,
     /// What recognises it on another night.
     pub key: String,
+    /// What the source calls this state of it; may be empty.
+    pub version: String,
     /// Virtual size.
     pub size_bytes: u64,
     /// Whether the source knows the size before the end.
@@ -108,6 +110,7 @@ impl SampleDisk {
             role: Role::Disk,
             name: name.to_owned(),
             key: format!("key of {name}"),
+            version: String::new(),
             size_bytes,
             size_known: true,
             extents: Vec::new(),
@@ -341,7 +344,8 @@ impl Source for SampleSource {
             name: disk.name.clone(),
             key: disk.key.clone(),
             size_bytes: disk.size_known.then_some(disk.size_bytes),
-            ..DiskInfo::default()
+            version: disk.version.clone(),
+            base: None,
         }))
     }
 

@@ -237,7 +237,8 @@ impl<'w> DiskWriter<'_, 'w> {
         mut tree: TreeBuilder,
     ) -> Result<SnapshotDisk, BackupError> {
         let too_large = || BackupError::TooLarge { what: info.name.clone() };
-        if size_bytes > DISK_SIZE_MAX || info.name.len() > TEXT_MAX || info.key.len() > TEXT_MAX {
+        let texts = [&info.name, &info.key, &info.version];
+        if size_bytes > DISK_SIZE_MAX || texts.iter().any(|text| text.len() > TEXT_MAX) {
             return Err(too_large());
         }
         let root = tree.finish(&self.examiner.keys, root_level(size_bytes));
