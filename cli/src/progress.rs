@@ -130,6 +130,7 @@ impl Observer for Progress {
                 state.begin(name, size_bytes);
                 state.new_bytes.push(0);
             }
+            Event::BaseDistrusted { name, size_bytes } => state.begin(name, size_bytes),
             Event::Begins { what, total } => state.begin(what, Some(total)),
             Event::Progress { passed_bytes, new_bytes } => {
                 state.advance(passed_bytes);

@@ -7,6 +7,7 @@
 //! What stands in brackets runs on worker threads, a whole segment each; their results come back in
 //! order to the one thread that decides what is stored. The snapshot is created last.
 
+mod changes;
 mod disk_writer;
 
 use std::sync::Arc;

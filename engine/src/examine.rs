@@ -34,6 +34,21 @@ pub struct Examiner {
     pub prints: Arc<Prints>,
 }
 
+/// What has come of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// All of it.
+    Whole,
+    /// All of it, and it should be what stood there before.
+    Sample,
+    /// Of what stood there before, the units that have changed: bit n for unit n.
+    Units(u64),
+    /// Nothing: it is what stood there before.
+    Nothing,
+    /// Nothing that helps: it must be read.
+    Unread,
+}
+
 /// Where a segment comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
@@ -49,12 +64,22 @@ pub struct Place {
 
 /// A segment after examination.
 pub struct Examined {
-    /// Its number.
-    pub number: u64,
+    /// Where it comes from.
+    pub place: Place,
     /// Its bytes; for a new segment those that were cut, put together at the front.
     pub buffer: Vec<u8>,
-    /// What it is.
-    pub verdict: Verdict,
+    /// What was found out.
+    pub outcome: Outcome,
+}
+
+/// What an examination has led to.
+pub enum Outcome {
+    /// It is known what the segment is.
+    Is(Verdict),
+    /// What the repository has of what stood there before is not enough: the segment must be read whole.
+    Wanted,
+    /// The sample is not what stood there before.
+    Unlike,
 }
 
 /// What a segment is.
@@ -97,6 +122,19 @@ pub struct UnknownChunk {
     pub hint: Option<Hint>,
 }
 
+/// A map, and its chunks that do not count yet.
+type Built = (Map, Vec<UnknownChunk>);
+
+/// A new segment, compared with what is stored.
+struct Recognised {
+    id: SegmentId,
+    print: Print,
+    before: Option<Arc<Known>>,
+    /// Segments in which its blocks are found.
+    candidates: Vec<Arc<Known>>,
+    origins: Vec<Origin>,
+}
+
 impl Examiner {
     /// The same, with a newer index.
     #[must_use]
@@ -110,49 +148,132 @@ impl Examiner {
         }
     }
 
-    /// Examines one segment.
-    pub fn examine(&self, place: Place, mut buffer: Vec<u8>) -> Result<Examined, LookupError> {
-        let number = place.number;
-        if is_zero(&buffer) {
-            return Ok(Examined { number, buffer, verdict: Verdict::Zero });
-        }
-        let units = Units::of(&self.keys, &buffer);
-        let id = units.segment_id(&self.keys);
-        let verdict = match self.lookup.find(EntryKind::Map, id.as_bytes())? {
-            Some(_) => Verdict::Known(id),
-            None if place.with_print => {
-                Verdict::New(id, Box::new(self.recognise(id, units, place, &mut buffer)?))
-            }
-            None => {
-                let (map, unknown) = self.cut_afresh(&mut buffer)?;
-                Verdict::New(id, Box::new(Cut { map, unknown, trace: None }))
-            }
+    /// Examines one segment; `buffer` holds what was given of it.
+    pub fn examine(
+        &self,
+        place: Place,
+        given: Given,
+        mut buffer: Vec<u8>,
+    ) -> Result<Examined, LookupError> {
+        let outcome = match given {
+            Given::Whole | Given::Units(u64::MAX) => Outcome::Is(self.whole(place, &mut buffer)?),
+            Given::Sample => self.sample(place, &mut buffer)?,
+            Given::Units(units) => self.changed(place, units, &mut buffer)?,
+            Given::Nothing => self.unchanged(place)?,
+            Given::Unread => Outcome::Wanted,
         };
-        Ok(Examined { number, buffer, verdict })
+        Ok(Examined { place, buffer, outcome })
     }
 
-    /// Finds the blocks that are stored already, and cuts the others.
+    /// What a segment is whose bytes are all there. For a new one, those that were cut are put together at the front then.
+    pub fn whole(&self, place: Place, bytes: &mut [u8]) -> Result<Verdict, LookupError> {
+        if is_zero(bytes) {
+            return Ok(Verdict::Zero);
+        }
+        let units = Units::of(&self.keys, bytes);
+        let id = units.segment_id(&self.keys);
+        if self.counts(id)? {
+            return Ok(Verdict::Known(id));
+        }
+        if !place.with_print {
+            let (map, unknown) = self.cut_afresh(bytes)?;
+            return Ok(Verdict::New(id, Box::new(Cut { map, unknown, trace: None })));
+        }
+        let before = place.before.filter(|before| *before != id);
+        let before = before.and_then(|before| self.known(before, place));
+        let segment = self.recognise(id, units, before, place, bytes);
+        let built = match self.reuse(&segment, bytes)? {
+            Some(reused) => reused,
+            None => self.cut_afresh(bytes)?,
+        };
+        Ok(self.new_segment(segment, built))
+    }
+
+    fn sample(&self, place: Place, bytes: &mut [u8]) -> Result<Outcome, LookupError> {
+        let verdict = self.whole(place, bytes)?;
+        let id = match &verdict {
+            Verdict::Zero => None,
+            Verdict::Known(id) | Verdict::New(id, _) => Some(*id),
+        };
+        Ok(if id == place.before { Outcome::Is(verdict) } else { Outcome::Unlike })
+    }
+
+    /// `given` units of a segment; the others are those of what stood there before, whose print tells their values.
+    fn changed(&self, place: Place, given: u64, bytes: &mut [u8]) -> Result<Outcome, LookupError> {
+        let known = match place.before {
+            None => None,
+            Some(before) => match self.known(before, place) {
+                Some(known) if place.with_print => Some(known),
+                _ => return Ok(Outcome::Wanted),
+            },
+        };
+        let zeros = self.prints.zeros();
+        let mut values = *known.as_ref().map_or(zeros, |known| &known.print).units().values();
+        let mut is_whole = true;
+        for (unit, bytes) in bytes.chunks_mut(UNIT_LEN).enumerate() {
+            if given & 1 << unit != 0 {
+                values[unit] = Units::value(&self.keys, unit, bytes);
+            } else if values[unit] == zeros.units().values()[unit] {
+                bytes.fill(0);
+            } else {
+                is_whole = false;
+            }
+        }
+        let Some(known) = known.filter(|_| !is_whole) else {
+            return Ok(Outcome::Is(self.whole(place, bytes)?));
+        };
+        let units = Units::from_values(values);
+        let id = units.segment_id(&self.keys);
+        if self.counts(id)? {
+            return Ok(Outcome::Is(Verdict::Known(id)));
+        }
+        if id == known.id {
+            return Ok(Outcome::Wanted);
+        }
+        // Blocks that are to be cut are never among those that were not given: they are found in what stood there.
+        let segment = self.recognise(id, units, Some(known), place, bytes);
+        Ok(match self.reuse(&segment, bytes)? {
+            Some(reused) => Outcome::Is(self.new_segment(segment, reused)),
+            None => Outcome::Wanted,
+        })
+    }
+
+    fn unchanged(&self, place: Place) -> Result<Outcome, LookupError> {
+        Ok(match place.before {
+            None => Outcome::Is(Verdict::Zero),
+            Some(before) if self.counts(before)? => Outcome::Is(Verdict::Known(before)),
+            Some(_) => Outcome::Wanted,
+        })
+    }
+
+    fn counts(&self, id: SegmentId) -> Result<bool, LookupError> {
+        Ok(self.lookup.find(EntryKind::Map, id.as_bytes())?.is_some())
+    }
+
+    /// Finds the blocks that are stored already.
     fn recognise(
         &self,
         id: SegmentId,
         units: Units,
+        before: Option<Arc<Known>>,
         place: Place,
-        buffer: &mut [u8],
-    ) -> Result<Cut, LookupError> {
-        let before = place.before.and_then(|before| self.known(before, place));
-        let print = self.print(units, buffer, before.as_deref().map(|known| &known.print));
+        bytes: &[u8],
+    ) -> Recognised {
+        let print = self.print(units, bytes, before.as_deref().map(|known| &known.print));
         let candidates = self.candidates(&print, before.as_ref(), place);
         let prints: Vec<&Print> = candidates.iter().map(|known| &known.print).collect();
         let origins = origins(&print, &prints, before.is_some());
-        let (map, unknown) = match self.reuse(&print, &origins, &candidates, buffer)? {
-            Some(reused) => reused,
-            None => self.cut_afresh(buffer)?,
-        };
+        Recognised { id, print, before, candidates, origins }
+    }
+
+    /// What is stored of a segment, and what will recognise it.
+    fn new_segment(&self, segment: Recognised, (map, unknown): Built) -> Verdict {
+        let Recognised { id, print, before, origins, .. } = segment;
         let (stored, depth, delta_bytes) = self.stored_print(&print, before.as_deref());
         let hooks = new_hooks(&print, &origins);
         let known = Known { id, print, map: map.clone(), depth, delta_bytes, is_fresh: true };
         let trace = Trace { known: Arc::new(known), stored, hooks };
-        Ok(Cut { map, unknown, trace: Some(trace) })
+        Verdict::New(id, Box::new(Cut { map, unknown, trace: Some(trace) }))
     }
 
     /// What is known of a stored segment, when the one at `place` comes.
@@ -199,13 +320,8 @@ impl Examiner {
     }
 
     /// A map that points where the bytes lie already. `None`: the segment is better cut afresh.
-    fn reuse(
-        &self,
-        print: &Print,
-        origins: &[Origin],
-        candidates: &[Arc<Known>],
-        buffer: &mut [u8],
-    ) -> Result<Option<(Map, Vec<UnknownChunk>)>, LookupError> {
+    fn reuse(&self, segment: &Recognised, bytes: &mut [u8]) -> Result<Option<Built>, LookupError> {
+        let Recognised { print, origins, candidates, .. } = segment;
         let maps: Vec<&Map> = candidates.iter().map(|known| &known.map).collect();
         let plan = Plan::new(origins, &maps);
         let fingerprints = print.fingerprints().iter();
@@ -216,12 +332,12 @@ impl Examiner {
         let mut new = Vec::with_capacity(plan.new_blocks.len() * BLOCK_LEN);
         for block in &plan.new_blocks {
             let start = usize::from(*block) * BLOCK_LEN;
-            new.extend_from_slice(&buffer[start..start + BLOCK_LEN]);
+            new.extend_from_slice(&bytes[start..start + BLOCK_LEN]);
         }
         let (chunks, unknown) = self.chunks(&new)?;
         let map = plan.map(&chunks);
         if map.is_some() {
-            buffer[..new.len()].copy_from_slice(&new);
+            bytes[..new.len()].copy_from_slice(&new);
         }
         Ok(map.map(|map| (map, unknown)))
     }
@@ -240,7 +356,7 @@ impl Examiner {
     }
 
     /// Zero units become zero extents, the rest is put together and cut (SPEC 6).
-    fn cut_afresh(&self, buffer: &mut [u8]) -> Result<(Map, Vec<UnknownChunk>), LookupError> {
+    fn cut_afresh(&self, buffer: &mut [u8]) -> Result<Built, LookupError> {
         let runs = runs(buffer);
         let len = compact(buffer, &runs);
         let (chunks, unknown) = self.chunks(&buffer[..len])?;

@@ -10,6 +10,14 @@ pub enum Event<'a> {
         /// Its virtual size in bytes, if known.
         size_bytes: Option<u64>,
     },
+    /// The disk that began last is read once more, whole: it is not what its source thought that it had changed from, or
+    /// that cannot be read.
+    BaseDistrusted {
+        /// Its name.
+        name: &'a str,
+        /// Its virtual size in bytes, if known.
+        size_bytes: Option<u64>,
+    },
     /// Work went on.
     Progress {
         /// Bytes of the disk passed since the last such event, holes included.

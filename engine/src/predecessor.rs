@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use repo_format::disk::Disk;
 use repo_format::id::{DiskId, NodeId, SegmentId};
 use repo_format::node::Node;
 use repo_format::snapshot::{DiskRole, Snapshot, SnapshotDisk};
@@ -46,9 +47,12 @@ impl CountingNodes {
         Arc::clone(&self.lookup.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(crate) fn disk(&self, id: DiskId) -> Result<Disk, ContentReadError> {
+        self.entries.disk(&self.lookup(), id)
+    }
+
     fn segments(&self, id: DiskId) -> Result<Segments<Self>, ContentReadError> {
-        let disk = self.entries.disk(&self.lookup(), id)?;
-        Segments::of(self.clone(), id, &disk)
+        Segments::of(self.clone(), id, &self.disk(id)?)
     }
 }
 

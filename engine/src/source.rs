@@ -68,8 +68,8 @@ pub struct DiskInfo {
     /// What the source calls this state of the disk, so that a later one can tell what has changed
     /// since: the uuid of a VDI's snapshot. Empty: it will not be able to.
     pub version: String,
-    /// The earlier state of which the source tells the changes. Segments that it does not deliver
-    /// are as they were then, instead of holes.
+    /// The earlier state of which the source tells the changes; `size_bytes` is known then. Segments that it does not
+    /// deliver are as they were then, and holes behind the end that the disk had then, instead of holes everywhere.
     pub base: Option<StoredVersion>,
 }
 
@@ -91,7 +91,7 @@ pub enum NextSegment {
         units: u64,
     },
     /// With a base only: the buffer holds all of a segment that should be as it was, to see whether
-    /// it is. If it is not, [`Source::distrust_base`] follows.
+    /// it is. If it is not, [`Source::distrust_base`] follows, some segments later.
     Sample {
         /// Number of the segment.
         number: u64,
@@ -139,9 +139,9 @@ pub trait Source: Send {
     /// What is known by now about the whole.
     fn facts(&self) -> SourceFacts;
 
-    /// Fills `buffer` with a whole segment of the current disk, between two calls of
-    /// [`Self::next_segment`] and before its end. Asked only of disks with a base, where what the
-    /// repository has of it is not enough.
+    /// Fills `buffer` with a whole segment of the current disk (bytes past the disk's end are zero), whatever was
+    /// delivered of it. Asked only of disks with a base, where what the repository has of it is not enough, and until
+    /// [`Self::next_disk`] is called again: behind [`NextSegment::End`], too, since only there it is known what the source leaves out.
     fn read_segment(&mut self, number: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
         let _ = buffer;
         let place = format!("segment {number}");
@@ -149,7 +149,7 @@ pub trait Source: Send {
     }
 
     /// The base of the current disk is not what was thought: its segments follow from the first on,
-    /// without a base.
+    /// without a base. Called at most once a disk, when [`Self::read_segment`] may be.
     fn distrust_base(&mut self) -> Result<(), SourceError> {
         let place = "the disk once more".to_owned();
         Err(SourceError::Io { place, source: io::ErrorKind::Unsupported.into() })

@@ -22,7 +22,7 @@ const COST: KdfCost = KdfCost::CHEAPEST;
 /// Runs `command` for N = 1, 2, ... on a repository opened by another machine, with call number N from
 /// then on going wrong, until it gets through without; then `judge` looks at the intact storage below.
 #[track_caller]
-fn for_every_call<T>(
+pub(crate) fn for_every_call<T>(
     before: &TestRepo,
     fault: Fault,
     command: impl Fn(&Repository) -> T,

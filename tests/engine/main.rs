@@ -15,10 +15,12 @@
 //! | `prints` | what finds them may be lost, damaged or forged |
 //! | `trees`, `diffs` | clever structures against slow models |
 //! | `sources` | a source that fails |
+//! | `changes` | a source that delivers only what has changed |
 //! | `keys` | passwords and key slots |
 //! | `storage_promises` | what every storage must keep |
 
 mod backup_role;
+mod changes;
 mod diffs;
 mod every_call_fails;
 mod findings;

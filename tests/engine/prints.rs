@@ -21,6 +21,7 @@ use repo_format::seal::seal_object;
 use repo_format::segment::Units;
 use repo_format::snapshot::Snapshot;
 use repo_format::state::State;
+use repo_tests::dice::Dice;
 use repo_tests::faulty_storage::{Call, flip};
 use repo_tests::fixed::secret;
 use repo_tests::repo::{TestRepo, back_up, read_error, workers};
@@ -121,30 +122,6 @@ fn beside_a_damaged_print_index_the_others_are_used() {
 
 // Nights in which anything happens to prints and cache.
 
-/// Random numbers that are the same on every run.
-struct Dice(blake3::OutputReader);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof())
-    }
-
-    /// A number below `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        u64::from_le_bytes(bytes) % end
-    }
-
-    /// Some of them, or all.
-    fn some<T>(&mut self, all: Vec<T>) -> Vec<T> {
-        match self.below(3) {
-            0 => all,
-            _ => all.into_iter().filter(|_| self.below(2) == 0).collect(),
-        }
-    }
-}
-
 /// Writes, zeroes and copies runs of blocks.
 fn change(dice: &mut Dice, disk: &mut [u8]) {
     let blocks = disk.len() as u64 / BLOCK;
@@ -156,7 +133,7 @@ fn change(dice: &mut Dice, disk: &mut [u8]) {
         match dice.below(5) {
             0 => disk[range(to)].fill(0),
             1 => disk.copy_within(range(from), range(to).start),
-            _ => dice.0.fill(&mut disk[range(to)]),
+            _ => dice.fill(&mut disk[range(to)]),
         }
     }
 }
@@ -212,7 +189,7 @@ fn check_nights(seed: u64) {
     let dice = &mut Dice::new(seed);
     let mut repo = TestRepo::new(seed);
     let mut disk = vec![0; 2 * SEGMENT as usize];
-    dice.0.fill(&mut disk[..SEGMENT as usize + 50_000]);
+    dice.fill(&mut disk[..SEGMENT as usize + 50_000]);
     let mut before = vec![0; disk.len()];
     let mut was_flipped = false;
     for night in 0..6 {

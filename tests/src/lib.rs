@@ -8,11 +8,14 @@
 //! | [`sample`] | disks that are described, a source of them, and what their restore must give |
 //! | [`faulty_storage`] | a storage whose N-th call goes wrong, and every call that was made |
 //! | [`repo`] | a repository in memory that does the same on every run |
+//! | [`dice`] | random choices that are the same on every run |
 //! | [`memory`] | how much a parser wants to have at once |
 
 pub mod fixed;
 
 pub mod memory;
+
+pub mod dice;
 
 pub mod hostile;
 

@@ -16,7 +16,7 @@ use crate::table::{Row, Verdict};
 
 const BLOCK_LEN: usize = 4096;
 
-/// `Examiner::examine` on stored segments in which 1 % of the blocks of 4 KiB have changed, against keyed BLAKE3
+/// `Examiner::whole` on stored segments in which 1 % of the blocks of 4 KiB have changed, against keyed BLAKE3
 /// of the same buffers. Nothing is compressed or sealed. Time of the thread.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     let row = |name, budget, scatter, least| -> Measured<Row> {
@@ -70,12 +70,11 @@ fn recognise(scale: Scale, scatter: Scatter) -> Measured<(Turns, f64)> {
     let examine = |buffers: &mut Vec<Vec<u8>>| {
         new_bytes = 0;
         for (buffer, before) in buffers.iter_mut().zip(&before) {
-            let bytes = std::mem::take(buffer);
-            let examined =
-                examiner.examine(place(Some(*before)), bytes).expect("the index can be asked");
-            let Examined::New(_, cut) = examined.verdict else { panic!("the segment has changed") };
+            let verdict = examiner.whole(place(Some(*before)), buffer);
+            let Examined::New(_, cut) = verdict.expect("the index can be asked") else {
+                panic!("the segment has changed")
+            };
             new_bytes += cut.unknown.iter().map(|chunk| chunk.range.len()).sum::<usize>();
-            *buffer = examined.buffer;
         }
     };
     let hash = |buffers: &mut Vec<Vec<u8>>| {

@@ -13,7 +13,7 @@ use crate::repositories::{Pools, examiner, in_memory, place, store};
 use crate::samples::{Look, sample};
 use crate::table::{Row, Verdict};
 
-/// `Examiner::examine` on stored segments (zero test, keyed BLAKE3, lookup) against keyed BLAKE3 of the same
+/// `Examiner::whole` on stored segments (zero test, keyed BLAKE3, lookup) against keyed BLAKE3 of the same
 /// buffers of 4 MiB. Time of the thread; the buffers together are larger than the caches of a core.
 pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     let image = sample(Look::Compressible, 1, scale.pick(8, 64) * SEGMENT_LEN);
@@ -23,10 +23,8 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     let mut buffers: Vec<Vec<u8>> = image.chunks(SEGMENT_LEN).map(<[u8]>::to_vec).collect();
     let examine = |buffers: &mut Vec<Vec<u8>>| {
         for buffer in buffers {
-            let bytes = std::mem::take(buffer);
-            let examined = examiner.examine(place(None), bytes).expect("the index can be asked");
-            assert!(matches!(examined.verdict, Examined::Known(_)), "the segment was stored");
-            *buffer = examined.buffer;
+            let verdict = examiner.whole(place(None), buffer).expect("the index can be asked");
+            assert!(matches!(verdict, Examined::Known(_)), "the segment was stored");
         }
     };
     let hash = |buffers: &mut Vec<Vec<u8>>| {

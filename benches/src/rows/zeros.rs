@@ -20,7 +20,7 @@ pub fn rows(scale: Scale) -> Measured<Vec<Row>> {
     Ok(vec![zeros(scale)?, empty_file()?])
 }
 
-/// `Examiner::examine` on segments of zeros, against adding up the same memory in words of 8 bytes. Time of the
+/// `Examiner::whole` on segments of zeros, against adding up the same memory in words of 8 bytes. Time of the
 /// thread.
 fn zeros(scale: Scale) -> Measured<Row> {
     let examiner = examiner(&forgetful()?)?;
@@ -30,10 +30,8 @@ fn zeros(scale: Scale) -> Measured<Row> {
     let len = buffers.len() * SEGMENT_LEN;
     let examine = |buffers: &mut Vec<Vec<u8>>| {
         for buffer in buffers {
-            let bytes = std::mem::take(buffer);
-            let examined = examiner.examine(place(None), bytes).expect("the index is not asked");
-            assert!(matches!(examined.verdict, Examined::Zero), "it is zero");
-            *buffer = examined.buffer;
+            let verdict = examiner.whole(place(None), buffer).expect("the index is not asked");
+            assert!(matches!(verdict, Examined::Zero), "it is zero");
         }
     };
     let scan = |buffers: &mut Vec<Vec<u8>>| {

@@ -1,4 +1,6 @@
 //! Disks of a source become entries: segments are examined by workers and placed in order.
+//!
+//! Where the source delivers only what has changed, the others are taken from the stored disk (`changes`).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,11 +14,13 @@ use repo_format::pack::EntryKind;
 use repo_format::snapshot::{DiskRole, SnapshotDisk};
 
 use super::BackupError;
+use super::changes::{Base, Step};
 use crate::catalog::open_lookup;
-use crate::examine::{Examined, Examiner, Place, Trace, Verdict};
+use crate::examine::{Examined, Examiner, Given, Outcome, Place, Trace, Verdict};
 use crate::lookup::LookupError;
 use crate::observer::{Event, Observer};
 use crate::packer::{Packer, Threads};
+use crate::parallel::Ordered;
 use crate::predecessor::{Comparison, Earlier, same_disk};
 use crate::repository::Repository;
 use crate::snapshots;
@@ -53,7 +57,29 @@ struct OpenDisk<'w> {
     /// Bytes up to the end of the last segment.
     passed: u64,
     lag: Lag,
-    comparison: Comparison<'w>,
+    before: Before<'w>,
+    /// Whether that is not what the source thinks, or cannot be read.
+    is_base_wrong: bool,
+    with_print: bool,
+    examined: Ordered<'w, Result<Examined, LookupError>>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// What stood where the segments of a disk come.
+enum Before<'w> {
+    /// Segments of the disk that the source tells the changes of.
+    Base(Base),
+    /// What they are compared with, to find their blocks.
+    Compared(Comparison<'w>),
+}
+
+impl Before<'_> {
+    const fn base(&mut self) -> Option<&mut Base> {
+        match self {
+            Self::Base(base) => Some(base),
+            Self::Compared(_) => None,
+        }
+    }
 }
 
 impl<'w> DiskWriter<'_, 'w> {
@@ -79,52 +105,153 @@ impl<'w> DiskWriter<'_, 'w> {
     ) -> Result<SnapshotDisk, BackupError> {
         let (name, size_bytes) = (info.name.as_str(), info.size_bytes);
         self.observer.event(Event::DiskBegins { name, size_bytes });
+        let data_bytes = self.data_bytes;
+        let mut base = Base::of(&self.earlier.nodes, &info);
+        if info.base.is_some() && base.is_none() {
+            self.distrust_base(source, &info)?;
+        }
+        loop {
+            let before = match base.take() {
+                Some(base) => Before::Base(base),
+                None => Before::Compared(self.comparison(source, &info)),
+            };
+            let mut disk = self.open(before, has_print(info.role));
+            if let Some(size_bytes) = self.write_segments(source, &info, &mut disk)? {
+                let rest = size_bytes.saturating_sub(disk.passed);
+                self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
+                return self.close(info, size_bytes, disk.tree);
+            }
+            // What was stored meanwhile stays: the disk refers to it again, or nobody does.
+            while disk.examined.next().is_some() {}
+            self.data_bytes = data_bytes;
+            self.distrust_base(source, &info)?;
+        }
+    }
+
+    fn distrust_base(&self, source: &mut dyn Source, info: &DiskInfo) -> Result<(), BackupError> {
+        let (name, size_bytes) = (info.name.as_str(), info.size_bytes);
+        self.observer.event(Event::BaseDistrusted { name, size_bytes });
+        Ok(source.distrust_base()?)
+    }
+
+    fn open(&self, before: Before<'w>, with_print: bool) -> OpenDisk<'w> {
         let workers = self.threads.workers;
         let in_flight = (SEGMENTS_PER_WORKER * workers.count()).min(SEGMENTS_MAX);
-        let mut examined = workers.ordered(in_flight);
-        let mut spare: Vec<Vec<u8>> = Vec::new();
-        let mut last = None;
-        let mut disk = OpenDisk {
+        OpenDisk {
             tree: TreeBuilder::default(),
             passed: 0,
             lag: Lag::new(self.segments_stored),
-            comparison: self.comparison(source, &info),
-        };
-        let with_print = has_print(info.role);
+            before,
+            is_base_wrong: false,
+            with_print,
+            examined: workers.ordered(in_flight),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes what the source delivers of a disk; returns its size in bytes, or `None` if its base turned out to be wrong.
+    fn write_segments(
+        &mut self,
+        source: &mut dyn Source,
+        info: &DiskInfo,
+        disk: &mut OpenDisk<'w>,
+    ) -> Result<Option<u64>, BackupError> {
+        let mut last = None;
         let size_bytes = loop {
-            let mut buffer = spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
-            match source.next_segment(&mut buffer)? {
+            let mut buffer = disk.spare.pop().unwrap_or_else(|| vec![0; SEGMENT_LEN]);
+            let (number, given) = match source.next_segment(&mut buffer)? {
                 NextSegment::End { size_bytes } => break size_bytes,
-                NextSegment::Partly { .. } | NextSegment::Sample { .. } => {
-                    return Err(damaged(&info, "it tells changes to nothing"));
+                NextSegment::Filled { number } => (number, Given::Whole),
+                _ if disk.before.base().is_none() => {
+                    return Err(damaged(info, "it tells changes to nothing"));
                 }
-                NextSegment::Filled { number } => {
-                    in_order(&info, last, number)?;
-                    last = Some(number);
-                    let examiner = Arc::clone(&self.examiner);
-                    let place = Place {
-                        number,
-                        before: disk.comparison.before(number, disk.lag.submitted),
-                        stored_before: disk.lag.submit(),
-                        with_print,
-                    };
-                    examined.submit(move || examiner.examine(place, buffer));
+                NextSegment::Partly { number, units } => (number, Given::Units(units)),
+                NextSegment::Sample { number } => (number, Given::Sample),
+            };
+            in_order(info, last, number)?;
+            last = Some(number);
+            self.take_left_out(source, number, disk)?;
+            let step = match &mut disk.before {
+                Before::Base(base) => base.delivered(number, given),
+                Before::Compared(comparison) => {
+                    let before = comparison.before(number, disk.lag.submitted);
+                    Ok(Step { number, before, given })
                 }
+            };
+            match step {
+                Ok(step) => self.take(source, step, buffer, disk)?,
+                Err(_) => disk.is_base_wrong = true,
             }
-            while examined.is_full() {
-                let Some(segment) = examined.next() else { break };
-                spare.push(self.place(segment?, &mut disk)?);
+            if disk.is_base_wrong {
+                return Ok(None);
             }
         };
-        while let Some(segment) = examined.next() {
-            self.place(segment?, &mut disk)?;
-        }
         if last.is_some_and(|last| last * SEGMENT_LEN as u64 >= size_bytes) {
-            return Err(damaged(&info, "it has data behind its end"));
+            return Err(damaged(info, "it has data behind its end"));
         }
-        let rest = size_bytes.saturating_sub(disk.passed);
-        self.observer.event(Event::Progress { passed_bytes: rest, new_bytes: 0 });
-        self.close(info, size_bytes, disk.tree)
+        if disk.before.base().is_some() && info.size_bytes != Some(size_bytes) {
+            return Err(damaged(info, "it ends elsewhere than it said"));
+        }
+        self.take_left_out(source, u64::MAX, disk)?;
+        while !disk.is_base_wrong && self.place_next(source, disk)? {}
+        Ok((!disk.is_base_wrong).then_some(size_bytes))
+    }
+
+    /// Takes what the source has left out below `limit`: it is as it was.
+    fn take_left_out(
+        &mut self,
+        source: &mut dyn Source,
+        limit: u64,
+        disk: &mut OpenDisk<'w>,
+    ) -> Result<(), BackupError> {
+        while let (false, Some(base)) = (disk.is_base_wrong, disk.before.base()) {
+            match base.left_out(limit) {
+                Ok(Some(step)) => self.take(source, step, Vec::new(), disk)?,
+                Ok(None) => break,
+                Err(_) => disk.is_base_wrong = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a worker examine what has come of a segment, and places what others have examined meanwhile.
+    fn take(
+        &mut self,
+        source: &mut dyn Source,
+        step: Step,
+        buffer: Vec<u8>,
+        disk: &mut OpenDisk<'w>,
+    ) -> Result<(), BackupError> {
+        let Step { number, before, given } = step;
+        let stored_before = disk.lag.submit();
+        let place = Place { number, before, stored_before, with_print: disk.with_print };
+        let examiner = Arc::clone(&self.examiner);
+        disk.examined.submit(move || examiner.examine(place, given, buffer));
+        while disk.examined.is_full() && !disk.is_base_wrong {
+            self.place_next(source, disk)?;
+        }
+        Ok(())
+    }
+
+    /// Places the segment that was taken first, unless that shows that the base is wrong; false if there is none.
+    fn place_next(
+        &mut self,
+        source: &mut dyn Source,
+        disk: &mut OpenDisk<'w>,
+    ) -> Result<bool, BackupError> {
+        let Some(segment) = disk.examined.next() else { return Ok(false) };
+        let Examined { place, mut buffer, outcome } = segment?;
+        match outcome {
+            Outcome::Is(verdict) => self.place(place.number, verdict, buffer, disk)?,
+            Outcome::Wanted => {
+                buffer.resize(SEGMENT_LEN, 0);
+                source.read_segment(place.number, &mut buffer)?;
+                let verdict = self.examiner.whole(place, &mut buffer)?;
+                self.place(place.number, verdict, buffer, disk)?;
+            }
+            Outcome::Unlike => disk.is_base_wrong = true,
+        }
+        Ok(true)
     }
 
     /// What a disk is compared with: the one of the same VM, else what shares most with it.
@@ -137,14 +264,15 @@ impl<'w> DiskWriter<'_, 'w> {
         Comparison::new(self.earlier.clone(), role, named.map(|disk| disk.id))
     }
 
-    /// Stores what is new in a segment and adds it to the tree; gives its buffer back.
+    /// Stores what is new in a segment and adds it to the tree.
     fn place(
         &mut self,
-        segment: Examined,
+        number: u64,
+        verdict: Verdict,
+        buffer: Vec<u8>,
         disk: &mut OpenDisk<'w>,
-    ) -> Result<Vec<u8>, BackupError> {
+    ) -> Result<(), BackupError> {
         let before = self.packer.stored().new_bytes;
-        let Examined { number, buffer, verdict } = segment;
         match verdict {
             Verdict::Zero => {}
             Verdict::Known(id) => self.add_segment(number, id, disk)?,
@@ -177,7 +305,10 @@ impl<'w> DiskWriter<'_, 'w> {
         }
         disk.lag.place(self.segments_stored);
         self.observer.event(Event::Progress { passed_bytes, new_bytes });
-        Ok(buffer)
+        if !buffer.is_empty() {
+            disk.spare.push(buffer);
+        }
+        Ok(())
     }
 
     /// Moves what this session has published from memory into the index, so that memory does not grow with the
@@ -206,7 +337,9 @@ impl<'w> DiskWriter<'_, 'w> {
         disk: &mut OpenDisk<'w>,
     ) -> Result<(), BackupError> {
         self.data_bytes += SEGMENT_LEN as u64;
-        disk.comparison.saw(number, id, disk.lag.placed + SEGMENTS_MAX);
+        if let Before::Compared(comparison) = &mut disk.before {
+            comparison.saw(number, id, disk.lag.placed + SEGMENTS_MAX);
+        }
         disk.tree.push(&self.examiner.keys, number, *id.as_bytes());
         self.add_nodes(&mut disk.tree)
     }
