@@ -244,6 +244,11 @@ fn on_backup(error: &BackupError) -> Advice {
     match error {
         BackupError::Source(error) => on_source(error),
         BackupError::Session(error) => failed(repository::on_session(error)),
+        BackupError::Shared(Some(error)) => failed(repository::on_session(error)),
+        BackupError::Shared(None) => failed(
+            "nothing in the repository is damaged; run it again: what is stored already is not \
+             stored twice",
+        ),
         BackupError::Lookup(error) => failed(repository::on_lookup(error)),
         BackupError::Catalog(error) => failed(repository::on_catalog(error)),
         BackupError::Read(error) => failed(repository::on_read(error)),

@@ -139,7 +139,6 @@ impl Observer for Progress {
                 }
             }
             Event::Advanced { by } => state.advance(by),
-            Event::Stored { .. } => {}
         }
         self.tell(state);
     }

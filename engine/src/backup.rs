@@ -9,6 +9,7 @@
 
 mod changes;
 mod disk_writer;
+mod run;
 
 use std::sync::Arc;
 
@@ -29,10 +30,11 @@ use crate::packer::{Packer, Packing, Threads};
 use crate::predecessor::{CountingNodes, Earlier};
 use crate::prints::Prints;
 use crate::repository::{ReadError, Repository};
-use crate::session::{Session, SessionError, Who};
+use crate::session::{SessionError, Who};
 use crate::snapshots;
 use crate::source::{self, Source, SourceError, SourceFacts};
 use disk_writer::DiskWriter;
+pub use run::{Outcome, Run};
 
 /// What the user wants.
 #[derive(Debug, Clone)]
@@ -80,6 +82,9 @@ pub enum BackupError {
     /// What is said of the snapshot goes beyond the format's limits.
     #[error("the snapshot cannot be described")]
     Description(#[source] FormatError),
+    /// It was read, but a pack that it shares with others could not be stored.
+    #[error("a pack that holds parts of it could not be stored")]
+    Shared(#[source] Option<Arc<SessionError>>),
     /// The source is larger than the format allows.
     #[error("{what} is larger than the format allows")]
     TooLarge {
@@ -96,74 +101,56 @@ pub fn backup(
     request: &BackupRequest,
     observer: &dyn Observer,
 ) -> Result<Snapshot, BackupError> {
-    let begun_ms = repository.surroundings().now_ms();
-    // What the user typed is checked before hours are spent on reading the source.
-    let unnamed = SnapshotId::from_bytes([0; 16]);
-    let draft = describe(repository, unnamed, SourceFacts::default(), request, Vec::new());
-    draft.check().map_err(BackupError::Description)?;
-    let (session, lookup) = Session::begin(repository, &request.who)?;
-    match run(repository, threads, &session, lookup, source, request, observer) {
-        Ok(mut snapshot) => {
-            let now_ms = repository.surroundings().now_ms();
-            snapshot.statistics.elapsed_ms = now_ms.saturating_sub(begun_ms);
-            session.commit(&snapshot)?;
-            Ok(snapshot)
-        }
-        Err(error) => {
-            // The first error is the one to tell; a session that stays is no damage.
-            let _ = session.abandon();
-            if let BackupError::Lookup(LookupError::CacheDamaged(_)) = error {
-                let _ = Lookup::discard(repository.cache());
-            }
-            Err(error)
-        }
+    let mut run = Run::new(repository, threads, request.packing);
+    let read = run.read(source, request, observer);
+    let outcome = run.finish().pop();
+    match (read, outcome) {
+        (Err(error), _) => Err(error),
+        (Ok(_), Some(outcome)) => outcome.result,
+        (Ok(_), None) => Err(BackupError::Shared(None)),
     }
 }
 
-fn run(
-    repository: &Repository,
+/// Reads a source to its end, in the session that `packer` is at. All but the snapshot goes into packs.
+fn read<'r>(
+    repository: &'r Repository,
     threads: Threads<'_>,
-    session: &Session<'_>,
+    packer: &mut Packer<'r, '_>,
     lookup: Lookup,
     source: &mut dyn Source,
     request: &BackupRequest,
     observer: &dyn Observer,
 ) -> Result<Snapshot, BackupError> {
+    let (id, catalog) = (packer.session().id(), packer.session().catalog());
     // A damaged snapshot is no reason to make none; `check` reports it.
-    let earlier = snapshots::list(repository, session.catalog()).map_err(SessionError::from)?;
+    let earlier = snapshots::list(repository, catalog).map_err(SessionError::from)?;
     let entries = Arc::new(Entries::of(repository));
     let prints = Prints::of(repository, Arc::clone(&entries)).map_err(SessionError::from)?;
     let lookup = Arc::new(lookup);
     let nodes = CountingNodes::new(entries, Arc::clone(&lookup));
+    let counting = catalog.counting.clone();
+    let examiner = Examiner {
+        keys: repository.keys().clone(),
+        chunker: Chunker::new(repository.keys().gear()),
+        lookup,
+        hints: Hints::load(repository, catalog)?.map(Arc::new),
+        prints: Arc::new(prints),
+    };
     let mut writer = DiskWriter {
         repository,
         threads,
-        counting: session.catalog().counting.clone(),
-        examiner: Arc::new(Examiner {
-            keys: repository.keys().clone(),
-            chunker: Chunker::new(repository.keys().gear()),
-            lookup,
-            hints: Hints::load(repository, session.catalog())?.map(Arc::new),
-            prints: Arc::new(prints),
-        }),
-        packer: Packer::new(repository, session, threads, request.packing, observer),
+        counting,
+        examiner: Arc::new(examiner),
+        packer: &mut *packer,
         observer,
         earlier: Earlier { snapshots: &earlier.snapshots, nodes },
         vm_name: request.vm_name.as_deref(),
         segments_stored: 0,
         data_bytes: 0,
     };
-    let written = writer.write_all(source);
-    let DiskWriter { mut packer, data_bytes, .. } = writer;
-    let disks = match written {
-        Err(error @ BackupError::Source(_)) => {
-            // What came before the cut is published, so that the next backup finds it (rule 4).
-            let _ = packer.finish();
-            return Err(error);
-        }
-        written => written?,
-    };
-    let mut snapshot = describe(repository, session.id(), source.facts(), request, disks);
+    let disks = writer.write_all(source)?;
+    let data_bytes = writer.data_bytes;
+    let mut snapshot = describe(repository, id, source.facts(), request, disks);
     snapshot.predecessor = snapshots::predecessor(
         &earlier.snapshots,
         snapshot.origin.vm_uuid.as_deref(),
@@ -176,10 +163,7 @@ fn run(
     if copy.len() > FRAME_PLAIN_MAX {
         return Err(BackupError::TooLarge { what: "the description of the snapshot".to_owned() });
     }
-    packer.add_entry(EntryKind::Snapshot, snapshot_entry_id(session.id()), &copy)?;
-    let stored = packer.finish()?;
-    snapshot.statistics.new_bytes = stored.new_bytes;
-    snapshot.statistics.stored_bytes = stored.stored_bytes;
+    packer.add_entry(EntryKind::Snapshot, snapshot_entry_id(id), &copy)?;
     Ok(snapshot)
 }
 

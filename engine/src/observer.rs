@@ -25,11 +25,6 @@ pub enum Event<'a> {
         /// Bytes of new chunks among them, before compression.
         new_bytes: u64,
     },
-    /// A pack or index object is on storage.
-    Stored {
-        /// Its bytes.
-        bytes: u64,
-    },
     /// Work of a known size begins: objects to check, bytes to restore.
     Begins {
         /// What is done.

@@ -5,25 +5,32 @@
 //! ```
 //!
 //! What stands in brackets runs on worker threads; everything else, and so every decision, on the caller's.
+//!
+//! Sessions one after the other share packs: one that has ended leaves its last pack open for the next, and its snapshot
+//! is made when that pack is on storage. Each names what it needs of a pack in index objects of its own.
 
+mod line;
 mod naming;
+mod owner;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use repo_format::frame::{Compression, Compressor, StoredFrame};
+use repo_format::frame::Compression;
 use repo_format::header::Kind;
-use repo_format::id::{ChunkId, Fingerprint, PackId, SegmentId};
+use repo_format::id::{ChunkId, Fingerprint, SegmentId, SnapshotId};
 use repo_format::index::IndexedPack;
 use repo_format::limits::FRAME_PLAIN_MAX;
 use repo_format::object_name::IndexName;
-use repo_format::pack::{ChunkEntry, Close, Contents, Entries, EntryKind, Pack, PackBuilder};
+use repo_format::pack::{Close, Contents, EntryKind, Pack};
+use repo_format::snapshot::Snapshot;
 
+use line::Line;
 use naming::{Hooks, index_objects};
+use owner::{End, Owner, Payer, Uploaded};
 
 use crate::hints::Hint;
 use crate::lookup::{Lookup, LookupError};
-use crate::observer::{Event, Observer};
 use crate::parallel::{Ordered, Workers};
 use crate::repository::Repository;
 use crate::session::{Session, SessionError, StoredPack};
@@ -33,7 +40,7 @@ use crate::surroundings::random_secret;
 ///
 /// One less than the rule allows: one more may be on its way when a kill comes.
 const PUBLISH_EVERY_PACKS: usize = 7;
-/// Seconds between two index objects (rule 5).
+/// Seconds between two index objects (rule 5), and that a session may wait for a pack that others fill.
 const PUBLISH_EVERY_SECS: u64 = 300;
 /// Bytes of a frame of catalog entries: smaller than a frame of chunks, since maps are read one by one too.
 const CATALOG_FRAME_LEN: usize = 128 << 10;
@@ -42,71 +49,43 @@ const REPEATED_CHUNKS_MAX: usize = 1 << 19;
 /// Packs that may be on their way to storage while the next one fills.
 const UPLOADS: usize = 1;
 
-/// What a frame holds, in order.
-#[derive(Debug)]
-enum FrameList {
-    Chunks(Vec<(ChunkId, u32)>),
-    Catalog(Vec<([u8; 32], EntryKind, u32)>),
-}
-
-/// A pack that is on storage, and what it holds.
-struct Uploaded {
-    stored: StoredPack,
-    kind: Kind,
-    len: u32,
-    contents: Contents,
-    /// The buffer that held it, for the next one.
-    buffer: Vec<u8>,
-}
-
-type UploadResult = Result<Uploaded, SessionError>;
-
-/// A frame on its way to a pack: compressed, what it holds, and the buffer that it has left.
-type Compressed = (StoredFrame, FrameList, Vec<u8>);
-
-/// Fills packs of one kind.
-struct Line<'w> {
-    frame_len: usize,
-    spare: Vec<Vec<u8>>,
-    plain: Vec<u8>,
-    list: FrameList,
-    compressing: Ordered<'w, Compressed>,
-    pack: Option<PackBuilder>,
-}
+/// What comes back from an upload: the pack, and the buffer that held it, for the next one.
+type UploadResult = Result<(StoredPack, Kind, u32, Contents, Vec<u8>), SessionError>;
 
 /// What was stored, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Of new chunks before compression.
     pub new_bytes: u64,
-    /// Of packs and index objects.
+    /// Of packs and index objects; of a shared pack the session's share.
     pub stored_bytes: u64,
 }
 
-/// Packs for one session.
+/// A session that has ended, with or without its snapshot.
+pub struct Ended {
+    /// The session, and the snapshot that it was to make.
+    pub id: SnapshotId,
+    /// The snapshot; `None` if there was none to be made.
+    pub result: Result<Option<Snapshot>, SessionError>,
+}
+
+/// Packs for sessions one after the other.
 pub struct Packer<'r, 'w> {
     repository: &'r Repository,
-    session: &'w Session<'r>,
-    observer: &'w dyn Observer,
     compression: Compression,
     data: Line<'w>,
     catalog: Line<'w>,
     prints: Line<'w>,
-    /// Hooks that are in no print index yet.
-    hooks: Hooks,
     uploading: Ordered<'w, UploadResult>,
     spare_pack: Vec<u8>,
-    unpublished: Vec<Uploaded>,
-    repeated: BTreeMap<PackId, (IndexedPack, Vec<ChunkEntry>)>,
-    repeated_chunks: usize,
-    published: BTreeSet<IndexName>,
-    /// Whether that grew since ids were last forgotten.
-    has_published: bool,
-    published_at: u64,
+    /// Print packs that no index object names yet; they belong to nobody (SPEC 12.3).
+    print_packs: Vec<Uploaded>,
+    /// Hooks that are in no print index yet.
+    hooks: Hooks,
+    /// Sessions that have ended and wait for packs, oldest first, and behind them the one at work.
+    owners: Vec<Owner<'r>>,
+    ended: Vec<Ended>,
     fresh_ids_max: usize,
-    fresh_chunks: HashSet<ChunkId>,
-    fresh_entries: HashSet<(EntryKind, [u8; 32])>,
-    stored: Stored,
 }
 
 /// How what is new is stored.
@@ -136,71 +115,63 @@ pub struct Threads<'w> {
 }
 
 impl<'r, 'w> Packer<'r, 'w> {
-    /// A packer for `session`.
-    pub fn new(
-        repository: &'r Repository,
-        session: &'w Session<'r>,
-        threads: Threads<'w>,
-        packing: Packing,
-        observer: &'w dyn Observer,
-    ) -> Self {
-        let line = |frame_len, list| Line {
-            frame_len,
-            spare: Vec::new(),
-            plain: Vec::with_capacity(frame_len),
-            list,
-            compressing: threads.workers.ordered(2 * threads.workers.count()),
-            pack: None,
-        };
+    /// A packer for sessions of `repository`.
+    pub fn new(repository: &'r Repository, threads: Threads<'w>, packing: Packing) -> Self {
+        let line = |kind, frame_len| Line::new(threads.workers, kind, frame_len);
         Self {
             repository,
-            session,
-            observer,
             compression: packing.compression,
-            data: line(FRAME_PLAIN_MAX, FrameList::Chunks(Vec::new())),
-            catalog: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
-            prints: line(CATALOG_FRAME_LEN, FrameList::Catalog(Vec::new())),
-            hooks: Vec::new(),
+            data: line(Kind::DataPack, FRAME_PLAIN_MAX),
+            catalog: line(Kind::MapPack, CATALOG_FRAME_LEN),
+            prints: line(Kind::PrintPack, CATALOG_FRAME_LEN),
             uploading: threads.uploaders.ordered(UPLOADS),
             spare_pack: Vec::new(),
-            unpublished: Vec::new(),
-            repeated: BTreeMap::new(),
-            repeated_chunks: 0,
-            published: BTreeSet::new(),
-            has_published: false,
+            print_packs: Vec::new(),
+            hooks: Vec::new(),
+            owners: Vec::new(),
+            ended: Vec::new(),
             fresh_ids_max: packing.fresh_ids_max,
-            published_at: repository.surroundings().now(),
-            fresh_chunks: HashSet::new(),
-            fresh_entries: HashSet::new(),
-            stored: Stored::default(),
         }
     }
 
-    /// Whether this session has stored the chunk, or will.
-    #[must_use]
-    pub fn has_chunk(&self, id: &ChunkId) -> bool {
-        self.fresh_chunks.contains(id)
+    /// Everything that is added from now on is for `session`.
+    pub fn begin(&mut self, session: Session<'r>) {
+        let now = self.repository.surroundings().now();
+        self.owners.push(Owner::new(session, now));
     }
 
-    /// Whether this session has stored the entry, or will.
+    /// The session at work.
+    pub fn session(&self) -> &Session<'r> {
+        &self.owners.last().expect("a session has begun").session
+    }
+
+    fn owner(&mut self) -> &mut Owner<'r> {
+        self.owners.last_mut().expect("a session has begun")
+    }
+
+    /// Whether the session at work has stored the entry, or will.
     #[must_use]
     pub fn has_entry(&self, kind: EntryKind, id: &[u8; 32]) -> bool {
-        self.fresh_entries.contains(&(kind, *id))
+        self.owners.last().is_some_and(|owner| owner.entries.contains(&(kind, *id)))
     }
 
     /// Takes a chunk that is new.
     pub fn add_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), SessionError> {
-        if !self.fresh_chunks.insert(id) {
+        if !self.owner().chunks.insert(id) {
             return Ok(());
         }
-        self.stored.new_bytes += bytes.len() as u64;
-        if self.data.plain.len() + bytes.len() > self.data.frame_len {
+        // What another session of the run has added to a pack that is still open is not added again.
+        let is_on_its_way = self.owners.iter().any(|owner| owner.awaits_chunk(&id));
+        if is_on_its_way {
+            self.owner().await_chunk(id, Payer::Another);
+            return Ok(());
+        }
+        self.owner().await_chunk(id, Payer::This);
+        self.owner().stored.new_bytes += bytes.len() as u64;
+        if !self.data.has_room(bytes.len()) {
             self.close_frame(Kind::DataPack)?;
         }
-        self.data.plain.extend_from_slice(bytes);
-        if let FrameList::Chunks(list) = &mut self.data.list {
-            list.push((id, bytes.len() as u32));
-        }
+        self.data.push_chunk(id, bytes);
         Ok(())
     }
 
@@ -211,10 +182,16 @@ impl<'r, 'w> Packer<'r, 'w> {
         id: [u8; 32],
         bytes: &[u8],
     ) -> Result<(), SessionError> {
-        match self.fresh_entries.insert((kind, id)) {
-            true => self.append_entry(kind, id, bytes),
-            false => Ok(()),
+        if !self.owner().entries.insert((kind, id)) {
+            return Ok(());
         }
+        let is_on_its_way = self.owners.iter().any(|owner| owner.awaits_entry(&(kind, id)));
+        if is_on_its_way {
+            self.owner().await_entry((kind, id), Payer::Another);
+            return Ok(());
+        }
+        self.owner().await_entry((kind, id), Payer::This);
+        self.append_entry(kind, id, bytes)
     }
 
     /// Takes the print of a segment whose map is new too, and the hooks that shall lead to it.
@@ -234,36 +211,28 @@ impl<'r, 'w> Packer<'r, 'w> {
         id: [u8; 32],
         bytes: &[u8],
     ) -> Result<(), SessionError> {
-        let line = self.line(kind.pack());
-        if line.plain.len() + bytes.len() > line.frame_len {
+        if !self.line(kind.pack()).has_room(bytes.len()) {
             self.close_frame(kind.pack())?;
         }
-        let line = self.line(kind.pack());
-        line.plain.extend_from_slice(bytes);
-        if let FrameList::Catalog(list) = &mut line.list {
-            list.push((id, kind, bytes.len() as u32));
-        }
+        self.line(kind.pack()).push_entry(id, kind, bytes);
         Ok(())
     }
 
     /// Names a chunk that an unfinished session has stored again in this session's index (rule 4d).
     pub fn repeat_chunk(&mut self, hint: &Hint) -> Result<(), SessionError> {
-        if self.fresh_chunks.insert(hint.chunk.id) {
-            let entry = self.repeated.entry(hint.pack.id);
-            entry.or_insert_with(|| (hint.pack.clone(), Vec::new())).1.push(hint.chunk);
-            self.repeated_chunks += 1;
-        }
-        match self.repeated_chunks < REPEATED_CHUNKS_MAX {
-            true => Ok(()),
-            false => self.publish(),
+        match self.owner().repeat(hint, REPEATED_CHUNKS_MAX) {
+            true => self.publish(self.owners.len() - 1),
+            false => Ok(()),
         }
     }
 
     /// Whether so many ids are in memory that [`Self::forget_known`] should be called with a newer index.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        let ids = self.fresh_chunks.len() + self.fresh_entries.len();
-        self.has_published && ids > self.fresh_ids_max
+        let is_crowded = |owner: &Owner<'_>| {
+            owner.has_published && owner.chunks.len() + owner.entries.len() > self.fresh_ids_max
+        };
+        self.owners.last().is_some_and(is_crowded)
     }
 
     /// Keeps all ids in memory from now on.
@@ -271,42 +240,79 @@ impl<'r, 'w> Packer<'r, 'w> {
         self.fresh_ids_max = usize::MAX;
     }
 
-    /// Index objects that this session has published.
+    /// Index objects that the session at work has published.
     #[must_use]
-    pub const fn published(&self) -> &BTreeSet<IndexName> {
-        &self.published
+    pub fn published(&self) -> &BTreeSet<IndexName> {
+        &self.owners.last().expect("a session has begun").published
     }
 
     /// Forgets the ids that `lookup` knows; until more is published, it would not help again.
     pub fn forget_known(&mut self, lookup: &Lookup) -> Result<(), LookupError> {
-        let mut chunks = HashSet::new();
-        for id in self.fresh_chunks.drain() {
-            if lookup.find_chunk(&id)?.is_none() {
-                chunks.insert(id);
-            }
+        self.owner().forget_known(lookup)
+    }
+
+    /// What the session at work has stored so far; packs under way are not in it.
+    #[must_use]
+    pub fn stored(&self) -> Stored {
+        self.owners.last().map_or_else(Stored::default, |owner| owner.stored)
+    }
+
+    /// The session at work is at its end: it commits `snapshot` when all that it needs is on storage; without one, what it
+    /// has stored will be found by the next backup (rule 4).
+    pub fn end(&mut self, snapshot: Option<Snapshot>) {
+        let end = snapshot.map_or(End::Hints, |snapshot| End::Snapshot(Box::new(snapshot)));
+        self.owner().end = Some(end);
+    }
+
+    /// Commits or removes the sessions that are at their end and wait for nothing.
+    ///
+    /// # Errors
+    ///
+    /// What was stored for several sessions is lost; only [`Self::finish`] is left. What goes wrong with one session alone
+    /// is in its [`Ended`].
+    pub fn settle(&mut self) -> Result<(), SessionError> {
+        let now = self.repository.surroundings().now();
+        let is_late = |owner: &Owner<'_>| {
+            owner.end.is_some() && now > owner.published_at + PUBLISH_EVERY_SECS
+        };
+        if self.owners.iter().any(is_late) {
+            self.close_packs()?;
         }
-        let mut entries = HashSet::new();
-        for (kind, id) in self.fresh_entries.drain() {
-            if lookup.find(kind, &id)?.is_none() {
-                entries.insert((kind, id));
+        let is_ready = |owner: &Owner<'_>| owner.end.is_some() && owner.awaits_nothing();
+        while let Some(place) = self.owners.iter().position(is_ready) {
+            if self.owners.len() == 1 {
+                // Nobody would be left to name the last prints.
+                self.close_catalog_packs()?;
             }
+            self.publish(place)?;
+            self.ended.push(conclude(self.owners.remove(place)));
         }
-        (self.fresh_chunks, self.fresh_entries) = (chunks, entries);
-        self.has_published = false;
         Ok(())
     }
 
-    /// Stores what is left and names everything in index objects: all is durable when it returns.
-    pub fn finish(mut self) -> Result<Stored, SessionError> {
-        self.close_packs()?;
-        self.publish()?;
-        Ok(self.stored)
+    /// Whether sessions wait for packs that the one at work fills.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.owners.len() > 1
     }
 
-    /// What was stored so far; packs under way are not in it.
-    #[must_use]
-    pub const fn stored(&self) -> Stored {
-        self.stored
+    /// The sessions that have ended since this was last asked.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Stores what is left, and ends all sessions. If that fails: those that are whole are committed, the others go without
+    /// their snapshots; they and the error come behind those that have ended.
+    pub fn finish(mut self) -> (Vec<Ended>, Vec<SnapshotId>, Option<SessionError>) {
+        let closed = self.close_packs();
+        let settled = self.settle();
+        let lost = self.owners.drain(..).map(|owner| {
+            let id = owner.session.id();
+            // The first error is the one to tell; a session that stays is no damage.
+            let _ = owner.session.abandon();
+            id
+        });
+        (self.ended, lost.collect(), closed.err().or(settled.err()))
     }
 
     fn line(&mut self, kind: Kind) -> &mut Line<'w> {
@@ -320,22 +326,8 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// Sends the open frame to be compressed, and packs those that are ready.
     fn close_frame(&mut self, kind: Kind) -> Result<(), SessionError> {
         let compression = self.compression;
-        let line = self.line(kind);
-        if line.plain.is_empty() {
-            return Ok(());
-        }
-        let empty = line.spare.pop().unwrap_or_else(|| Vec::with_capacity(line.frame_len));
-        let plain = std::mem::replace(&mut line.plain, empty);
-        let empty = match line.list {
-            FrameList::Chunks(_) => FrameList::Chunks(Vec::new()),
-            FrameList::Catalog(_) => FrameList::Catalog(Vec::new()),
-        };
-        let list = std::mem::replace(&mut line.list, empty);
-        line.compressing.submit(move || {
-            let (frame, spare) = compress(compression, plain);
-            (frame, list, spare)
-        });
-        while self.line(kind).compressing.is_full() {
+        self.line(kind).close_frame(compression);
+        while self.line(kind).is_full() {
             self.pack_next(kind)?;
         }
         Ok(())
@@ -344,45 +336,35 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// Seals the oldest compressed frame into the open pack; false when there is none.
     fn pack_next(&mut self, kind: Kind) -> Result<bool, SessionError> {
         let repository = self.repository;
-        let Some((frame, list, spare)) = self.line(kind).compressing.next() else {
-            return Ok(false);
-        };
-        if self.line(kind).pack.is_none() {
-            let seed = random_secret(repository.surroundings());
-            let buffer = std::mem::take(&mut self.spare_pack);
-            let pack = PackBuilder::in_buffer(repository.keys(), kind, &seed, buffer);
-            self.line(kind).pack = Some(pack);
-        }
-        let line = self.line(kind);
-        let Some(pack) = &mut line.pack else { return Ok(false) };
-        match list {
-            FrameList::Chunks(list) => pack.append_chunks(&frame, &list),
-            FrameList::Catalog(list) => pack.append_catalog(&frame, &list),
-        }
-        let is_full = pack.is_full();
-        // A frame that did not shrink is in the buffer that it came in.
-        line.spare.push(if spare.capacity() > 0 { spare } else { emptied(frame.stored) });
-        if is_full {
+        let mut buffer = std::mem::take(&mut self.spare_pack);
+        let seed = || random_secret(repository.surroundings());
+        let packed = self.line(kind).pack_next(repository.keys(), &mut buffer, seed);
+        self.spare_pack = buffer;
+        if packed == Some(true) {
             self.close_pack(kind, Close::Full)?;
         }
-        Ok(true)
+        Ok(packed.is_some())
     }
 
     /// Sends the open pack to storage, and publishes when enough are there.
     fn close_pack(&mut self, kind: Kind, close: Close) -> Result<(), SessionError> {
         self.upload(kind, close)?;
-        self.session.sign_of_life()?;
-        let waiting = self.unpublished.iter().filter(|pack| pack.kind == Kind::DataPack).count();
+        for owner in &self.owners {
+            owner.session.sign_of_life()?;
+        }
+        let Some(owner) = self.owners.last() else { return Ok(()) };
         let now = self.repository.surroundings().now();
-        if waiting >= PUBLISH_EVERY_PACKS || now > self.published_at + PUBLISH_EVERY_SECS {
+        if owner.unpublished_data_packs() >= PUBLISH_EVERY_PACKS
+            || now > owner.published_at + PUBLISH_EVERY_SECS
+        {
             self.close_catalog_packs()?;
-            self.publish()?;
+            self.publish(self.owners.len() - 1)?;
         }
         Ok(())
     }
 
     fn upload(&mut self, kind: Kind, close: Close) -> Result<(), SessionError> {
-        let Some(builder) = self.line(kind).pack.take() else { return Ok(()) };
+        let Some(builder) = self.line(kind).take_pack() else { return Ok(()) };
         while self.uploading.is_full() {
             self.await_upload()?;
         }
@@ -390,18 +372,25 @@ impl<'r, 'w> Packer<'r, 'w> {
         self.uploading.submit(move || {
             let Pack { id, bytes, contents } = builder.finish(close);
             let stored = Session::store_pack(&*storage, id, &bytes)?;
-            Ok(Uploaded { stored, kind, len: bytes.len() as u32, contents, buffer: bytes })
+            Ok((stored, kind, bytes.len() as u32, contents, bytes))
         });
         Ok(())
     }
 
+    /// A pack is on storage: everybody takes out of it what is theirs.
     fn await_upload(&mut self) -> Result<(), SessionError> {
-        if let Some(uploaded) = self.uploading.next() {
-            let mut uploaded = uploaded?;
-            self.spare_pack = std::mem::take(&mut uploaded.buffer);
-            self.stored.stored_bytes += u64::from(uploaded.len);
-            self.observer.event(Event::Stored { bytes: u64::from(uploaded.len) });
-            self.unpublished.push(uploaded);
+        let Some(uploaded) = self.uploading.next() else { return Ok(()) };
+        let (stored, kind, len, contents, buffer) = uploaded?;
+        self.spare_pack = buffer;
+        let Contents { frames, entries } = contents;
+        let uploaded =
+            Uploaded { pack: IndexedPack { id: stored.id(), len, kind, frames }, entries };
+        match kind {
+            Kind::PrintPack => {
+                self.owner().stored.stored_bytes += u64::from(len);
+                self.print_packs.push(uploaded);
+            }
+            _ => self.owners.iter_mut().for_each(|owner| owner.take(&uploaded)),
         }
         Ok(())
     }
@@ -432,46 +421,35 @@ impl<'r, 'w> Packer<'r, 'w> {
         Ok(())
     }
 
-    /// Names all packs that are on storage, and what is repeated, in index objects.
-    fn publish(&mut self) -> Result<(), SessionError> {
-        let uploaded = std::mem::take(&mut self.unpublished);
-        let indexed = uploaded.into_iter().map(|pack| {
-            let Uploaded { stored, kind, len, contents, .. } = pack;
-            (IndexedPack { id: stored.id(), len, kind, frames: contents.frames }, contents.entries)
-        });
-        self.repeated_chunks = 0;
-        let repeated = std::mem::take(&mut self.repeated).into_values();
-        let repeated = repeated.map(|(pack, chunks)| (pack, Entries::Chunks(chunks)));
-        let packs: Vec<_> = indexed.chain(repeated).collect();
+    /// Names all packs that are on storage, and what is repeated, in index objects of this session.
+    fn publish(&mut self, place: usize) -> Result<(), SessionError> {
+        let owner = &mut self.owners[place];
+        let prints = std::mem::take(&mut self.print_packs).into_iter();
+        let prints = prints.map(|Uploaded { pack, entries }| (pack, entries));
+        let packs: Vec<_> = owner.take_unpublished().into_iter().chain(prints).collect();
         for object in index_objects(packs, &mut self.hooks) {
-            let counts = object.kind() != Kind::PrintIndex;
-            let (name, len) = self.session.publish(object)?;
-            if counts {
-                self.published.insert(name);
-                self.has_published = true;
-            }
-            self.stored.stored_bytes += len;
+            owner.publish(object)?;
         }
-        self.published_at = self.repository.surroundings().now();
+        owner.published_at = self.repository.surroundings().now();
         Ok(())
     }
 }
 
-fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.clear();
-    buffer
-}
-
-fn compress(compression: Compression, plain: Vec<u8>) -> (StoredFrame, Vec<u8>) {
-    thread_local! {
-        static COMPRESSOR: std::cell::RefCell<Option<(Compression, Compressor)>> =
-            const { std::cell::RefCell::new(None) };
-    }
-    COMPRESSOR.with_borrow_mut(|kept| {
-        if kept.as_ref().is_none_or(|(level, _)| *level != compression) {
-            *kept = Some((compression, Compressor::new(compression)));
+/// Ends a session whose packs are all on storage and named.
+fn conclude(owner: Owner<'_>) -> Ended {
+    let Owner { session, stored, end, .. } = owner;
+    let id = session.id();
+    let result = match end {
+        Some(End::Snapshot(mut snapshot)) => {
+            snapshot.statistics.new_bytes = stored.new_bytes;
+            snapshot.statistics.stored_bytes = stored.stored_bytes;
+            session.commit(&snapshot).map(|()| Some(*snapshot))
         }
-        let (_, compressor) = kept.as_mut().expect("it was set just now");
-        compressor.compress_and_return(plain)
-    })
+        Some(End::Hints) | None => {
+            // A session that stays is no damage.
+            let _ = session.abandon();
+            Ok(None)
+        }
+    };
+    Ended { id, result }
 }

@@ -11,6 +11,7 @@
 //! | `findings` | what `check` says of each damage |
 //! | `backup_role` | who may only write, and what storage sees |
 //! | `windows` | a frame is opened once, whatever needs it |
+//! | `runs` | backups that share packs stand alone nevertheless |
 //! | `reuse` | a changed segment costs its new blocks |
 //! | `prints` | what finds them may be lost, damaged or forged |
 //! | `trees`, `diffs` | clever structures against slow models |
@@ -32,6 +33,7 @@ mod reader_rules;
 mod reuse;
 mod round_trip;
 mod rules;
+mod runs;
 mod sources;
 mod storage_promises;
 mod trees;

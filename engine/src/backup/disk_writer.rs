@@ -33,7 +33,7 @@ const SEGMENTS_PER_WORKER: usize = 4;
 const SEGMENTS_MAX: usize = 24;
 
 /// Writes disks, one after the other.
-pub(super) struct DiskWriter<'r, 'w> {
+pub(super) struct DiskWriter<'r, 't, 'w> {
     pub(super) repository: &'r Repository,
     pub(super) threads: Threads<'w>,
     /// What counts, whatever is stored meanwhile.
@@ -45,7 +45,7 @@ pub(super) struct DiskWriter<'r, 'w> {
     pub(super) vm_name: Option<&'w str>,
     /// New segments with prints so far.
     pub(super) segments_stored: u64,
-    pub(super) packer: Packer<'r, 'w>,
+    pub(super) packer: &'w mut Packer<'r, 't>,
     pub(super) observer: &'w dyn Observer,
     /// Bytes of segments that are not holes.
     pub(super) data_bytes: u64,
@@ -82,7 +82,7 @@ impl Before<'_> {
     }
 }
 
-impl<'w> DiskWriter<'_, 'w> {
+impl<'w> DiskWriter<'_, '_, 'w> {
     /// Everything that the source delivers.
     pub(super) fn write_all(
         &mut self,
@@ -302,6 +302,9 @@ impl<'w> DiskWriter<'_, 'w> {
         let new_bytes = self.packer.stored().new_bytes - before;
         if self.packer.is_crowded() {
             self.renew_index()?;
+        }
+        if self.packer.has_waiting() {
+            self.packer.settle()?;
         }
         disk.lag.place(self.segments_stored);
         self.observer.event(Event::Progress { passed_bytes, new_bytes });
