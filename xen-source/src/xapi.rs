@@ -54,6 +54,8 @@ pub mod export;
 
 pub mod import;
 
+pub mod nbd;
+
 pub mod snapshot;
 
 pub mod source;

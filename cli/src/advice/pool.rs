@@ -34,6 +34,9 @@ pub fn on_pool(error: &XapiError) -> String {
              who leads it"
                 .to_owned()
         }
+        XapiError::NbdClear { .. } => "nothing was sent to it; give the network the purpose `nbd` \
+                                       instead of `insecure_nbd`"
+            .to_owned(),
         XapiError::NoVm { .. } => "`xenith vms` lists what there is".to_owned(),
         XapiError::Refused { error, .. } | XapiError::TaskFailed { error, .. } => on_api(error),
         XapiError::Status { .. }
@@ -45,6 +48,9 @@ pub fn on_pool(error: &XapiError) -> String {
         | XapiError::TaskPending { .. }
         | XapiError::Page { .. }
         | XapiError::Length { .. }
+        | XapiError::NbdAbsent
+        | XapiError::NbdRefused { .. }
+        | XapiError::NbdRead { .. }
         | XapiError::Stream { .. } => {
             "nothing of it was saved and nothing in the repository is damaged; \
              /var/log/xensource.log on the host says more. Run it again: what is stored already is \

@@ -174,6 +174,40 @@ pub enum XapiError {
         /// Why.
         source: io::Error,
     },
+    /// No host was named that gives out the disk by NBD.
+    #[error("no host gives out the disk by NBD")]
+    NbdAbsent,
+    /// A host hung up before it gave out a disk by NBD: it does not know the session, has too many
+    /// clients, or cannot attach the disk.
+    #[error("{address} does not give out disk {vdi} by NBD")]
+    NbdRefused {
+        /// Which host.
+        address: String,
+        /// The disk's uuid.
+        vdi: String,
+        /// How it ended.
+        source: io::Error,
+    },
+    /// A host speaks NBD in the clear only, and that is not wanted.
+    #[error("{address} gives out disk {vdi} by NBD in the clear only")]
+    NbdClear {
+        /// Which host.
+        address: String,
+        /// The disk's uuid.
+        vdi: String,
+    },
+    /// A host refused a read by NBD.
+    #[error("{address} refuses to read disk {vdi} at {offset} by NBD: error {code}")]
+    NbdRead {
+        /// Which host.
+        address: String,
+        /// The disk's uuid.
+        vdi: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// Of NBD, which are those of Linux.
+        code: u32,
+    },
     /// The pool has no such VM.
     #[error("the pool has no VM {uuid}")]
     NoVm {

@@ -58,3 +58,27 @@ pub const TASK_PAUSE: Duration = Duration::from_secs(1);
 pub const SETTLE_LOOKS: u32 = 300;
 /// Looks at the task of an import whose host has stopped reading.
 pub const IMPORT_LOOKS: u32 = 30;
+
+/// Longest read by NBD, in bytes (contract 5.2).
+pub const NBD_READ_LEN_MAX: u32 = 2 << 20;
+/// Requests that a host knows of at a time. So few bytes always fit into the buffers on the way,
+/// so that a request never waits for data that nobody takes.
+pub const NBD_UNDER_WAY_MAX: usize = 16;
+/// Bytes of a disk that may be asked for and not taken yet.
+pub const NBD_ASKED_MAX: usize = 256 << 20;
+/// Longest name of an export, in bytes; NBD has no longer strings.
+pub const NBD_NAME_LEN_MAX: usize = 4096;
+/// Longest explanation of a host that refuses something, in bytes.
+pub const NBD_WORDS_LEN_MAX: u32 = 4096;
+/// Longest certificate that comes with an address of NBD, in bytes.
+pub const NBD_CERTIFICATE_LEN_MAX: usize = 64 << 10;
+/// Addresses at which a disk is looked for.
+pub const NBD_PLACES_MAX: usize = 64;
+/// Bytes that are read from a connection at a time.
+pub const NBD_BUFFER_LEN: usize = 256 << 10;
+/// New connections after one was lost, until data comes again (contract 5.2).
+pub const NBD_RECONNECTS: u32 = 5;
+/// Pause before each.
+pub const NBD_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+const _: () = assert!(NBD_READ_LEN_MAX.is_multiple_of(512), "a read is whole sectors");

@@ -5,13 +5,13 @@
 //! or explicitly not at all.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -88,8 +88,28 @@ impl Tls {
     /// Prepares for `trust`.
     pub fn new(trust: &Trust) -> Result<Self, XapiError> {
         let provider = Arc::new(ring::default_provider());
-        let refused = Arc::new(Mutex::new(None));
         let judge = judge(trust, &provider)?;
+        Self::of_judge(judge, provider)
+    }
+
+    /// Prepares for a host whose certificate the pool has named: `pem`. Other authorities count for
+    /// nothing then; pinned certificates do, and so does the wish for no check at all.
+    ///
+    /// # Errors
+    ///
+    /// [`XapiError::Tls`]: `pem` holds no certificate.
+    pub fn of_host(trust: &Trust, pem: &[u8]) -> Result<Self, XapiError> {
+        let provider = Arc::new(ring::default_provider());
+        let judge = match trust {
+            Trust::Insecure => Judge::Anything,
+            Trust::Pinned(pinned) => named(pem, pinned, &provider)?,
+            _ => named(pem, &[], &provider)?,
+        };
+        Self::of_judge(judge, provider)
+    }
+
+    fn of_judge(judge: Judge, provider: Arc<CryptoProvider>) -> Result<Self, XapiError> {
+        let refused = Arc::new(Mutex::new(None));
         let verifier = Verifier { judge, provider: provider.clone(), refused: refused.clone() };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -114,7 +134,8 @@ fn judge(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Judge, XapiErr
         }
         Trust::CaFile(path) => {
             let wrong = |source| XapiError::CaFile { path: path.clone(), source };
-            let (roots, pins) = roots(path).map_err(wrong)?;
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.into()))?;
+            let (roots, pins) = roots(certificates).map_err(wrong)?;
             let roots = Arc::new(roots);
             let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
             Judge::Authorities(builder.build().map_err(|error| wrong(error.into()))?, pins)
@@ -126,12 +147,27 @@ fn judge(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Judge, XapiErr
     })
 }
 
-/// The certificates of a file, as authorities and as pins.
+/// The certificates of a pool's answer, as authorities and as pins, and other pins.
+fn named(
+    pem: &[u8],
+    pinned: &[Fingerprint],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Judge, XapiError> {
+    let wrong = |source| XapiError::Tls { source };
+    let (roots, mut pins) = roots(CertificateDer::pem_slice_iter(pem)).map_err(wrong)?;
+    pins.extend(pinned);
+    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    Ok(Judge::Authorities(builder.build().map_err(|error| wrong(error.into()))?, pins))
+}
+
+type Roots = (RootCertStore, Vec<Fingerprint>);
+
+/// Certificates, as authorities and as pins.
 fn roots(
-    path: &Path,
-) -> Result<(RootCertStore, Vec<Fingerprint>), Box<dyn std::error::Error + Send + Sync>> {
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, pem::Error>>,
+) -> Result<Roots, Box<dyn std::error::Error + Send + Sync>> {
     let (mut roots, mut pins) = (RootCertStore::empty(), Vec::new());
-    for certificate in CertificateDer::pem_file_iter(path)? {
+    for certificate in certificates {
         let certificate = certificate?;
         pins.push(Fingerprint::of(&certificate));
         roots.add(certificate)?;
