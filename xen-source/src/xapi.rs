@@ -56,7 +56,17 @@ pub mod import;
 
 pub mod nbd;
 
+pub mod time;
+
 pub mod snapshot;
+
+pub mod power;
+
+pub mod storage;
+
+pub mod leftovers;
+
+mod exported;
 
 pub mod source;
 
@@ -65,11 +75,11 @@ pub mod pool;
 pub use address::Address;
 pub use error::XapiError;
 pub use export::{Compression, Download};
+pub use leftovers::{Fate, Kind, Leftover, Mercy};
 pub use objects::{HostRecord, PowerState, SrRecord, VdiRecord, VmRecord};
 pub use pool::{Disk, Pool, Vm, connect, connect_with};
 pub use rpc::ApiError;
 pub use session::{Login, Password, Session};
-pub use snapshot::Leftover;
 pub use source::{
     Changes, Event, Mode, Observer, PoolSource, SourceOptions, Tracking, Transfer, Unobserved,
 };

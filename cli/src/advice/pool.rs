@@ -38,6 +38,14 @@ pub fn on_pool(error: &XapiError) -> String {
                                        instead of `insecure_nbd`"
             .to_owned(),
         XapiError::NoVm { .. } => "`xenith vms` lists what there is".to_owned(),
+        XapiError::NotSuspendable { .. }
+        | XapiError::NoShutdown { .. }
+        | XapiError::UnknownPower { .. }
+        | XapiError::NotBack { .. }
+        | XapiError::NoSnapshot { .. }
+        | XapiError::WholeTemplate { .. }
+        | XapiError::NoRoom { .. }
+        | XapiError::NotAttached { .. } => on_snapshot(error),
         XapiError::Refused { error, .. } | XapiError::TaskFailed { error, .. } => on_api(error),
         XapiError::Status { .. }
         | XapiError::Redirect { .. }
@@ -58,6 +66,36 @@ pub fn on_pool(error: &XapiError) -> String {
                 .to_owned()
         }
     }
+}
+
+/// What to do about a VM that cannot be taken as was asked.
+fn on_snapshot(error: &XapiError) -> String {
+    let advice = match error {
+        XapiError::NotBack { state, .. } => {
+            return format!(
+                "it was {state} before this backup: see to it now. `xenith cleanup` tries again \
+                 to start it, and so does its next backup"
+            );
+        }
+        XapiError::NotSuspendable { .. } => {
+            "its guest may lack Xen's tools, or it has a device of the host's. Take it with \
+             --mode hot or --mode cold"
+        }
+        XapiError::NoShutdown { .. } => {
+            "nothing was forced; it may still shut down, so look at it. Take it with --mode hot, \
+             or shut it down yourself"
+        }
+        XapiError::UnknownPower { .. } => "take it with --mode hot",
+        XapiError::NoSnapshot { .. } => {
+            "leave the disk out with --exclude-disk, and save what is on it by other means"
+        }
+        XapiError::WholeTemplate { .. } => "save it without --exclude-disk",
+        XapiError::NoRoom { .. } => {
+            "make room there, or take the snapshot all the same with --force"
+        }
+        _ => "plug the storage into a host",
+    };
+    format!("nothing was saved of this VM and nothing in the repository is damaged; {advice}")
 }
 
 /// What a refusal means, by its code (contract 9).

@@ -73,10 +73,10 @@ pub struct VmsArgs {
     pub login: LoginArgs,
 }
 
-/// Remove the VM snapshots that backups left behind on a pool.
+/// Remove what backups left behind on a pool, and start VMs that they left shut down.
 ///
-/// Only what carries Xenith's mark is removed, and of that nothing that is being exported now.
-/// Run it when no backup is at work: one that has just taken its snapshot would lose it.
+/// Only what carries Xenith's mark is touched, and tasks with its label. What is being used, or is
+/// younger than an hour, may belong to a backup that is at work, and stays.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
     /// The pool: any member; several with commas are tried in turn
@@ -95,6 +95,12 @@ pub struct CleanupArgs {
     /// Remove nothing, and say what would be removed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Spare what is younger than so many hours
+    #[arg(long, value_name = "HOURS", default_value_t = 1)]
+    pub older_than: u32,
+    /// Also remove the disks by which the next backups tell what has changed
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Where a member of a pool is.

@@ -1,14 +1,15 @@
 //! `cleanup`: removes what backups left behind on a pool.
 
+use std::time::Duration;
+
 use serde::Serialize;
-use xen_source::xapi::Leftover;
+use xen_source::xapi::{Fate, Kind, Leftover, Mercy};
 
 use crate::advice::{Doing as _, ErrorMessage, Failure};
 use crate::args::CleanupArgs;
 use crate::connection;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::size;
 
 /// What became of what was found, as JSON.
 #[derive(Debug, Serialize)]
@@ -16,19 +17,24 @@ struct Cleaned {
     message_type: &'static str,
     dry_run: bool,
     removed: Vec<LeftoverEntry>,
+    started: Vec<LeftoverEntry>,
     in_use: Vec<LeftoverEntry>,
+    young: Vec<LeftoverEntry>,
+    needed: Vec<LeftoverEntry>,
     failed: Vec<Stayed>,
 }
 
-/// A snapshot of a VM or of a disk.
+/// Something of ours.
 #[derive(Debug, Serialize)]
 struct LeftoverEntry {
     kind: &'static str,
     uuid: String,
     name: String,
+    by: Option<String>,
+    age_seconds: Option<u64>,
 }
 
-/// One that could not be removed.
+/// One that could not be removed or started.
 #[derive(Debug, Serialize)]
 struct Stayed {
     #[serde(flatten)]
@@ -40,28 +46,20 @@ struct Stayed {
 /// Removes what carries our mark. What cannot be removed does not stop the rest.
 pub fn run(job: &Job, args: CleanupArgs) -> Result<Exit, Failure> {
     let pool = connection::open(args.pool, args.login)?;
-    let found = pool.leftovers().doing(|| "cannot look for snapshots on the pool".to_owned())?;
-    let mut cleaned = Cleaned {
-        message_type: "cleanup",
-        dry_run: args.dry_run,
-        removed: Vec::new(),
-        in_use: Vec::new(),
-        failed: Vec::new(),
-    };
+    let found = pool.leftovers().doing(|| "cannot look for leftovers on the pool".to_owned())?;
+    let younger_than = Duration::from_secs(u64::from(args.older_than) * 3600);
+    let mercy = Mercy { younger_than, keep_tracking: !args.all };
+    let mut cleaned = Cleaned::new(args.dry_run);
     for leftover in &found {
-        let entry = LeftoverEntry::of(leftover);
-        if is_in_use(leftover) {
-            job.report.step(&format!("in use, left alone: {}\n", entry.text()))?;
-            cleaned.in_use.push(entry);
-            continue;
-        }
-        let doing = || format!("cannot remove the {}", entry.text());
-        let removed = if args.dry_run { Ok(()) } else { pool.remove(leftover).doing(doing) };
-        match removed {
+        let (entry, fate) = (LeftoverEntry::of(leftover), leftover.fate(mercy));
+        let (verb, done) = words(fate, args.dry_run);
+        let is_touched = matches!(fate, Fate::Remove | Fate::Start) && !args.dry_run;
+        let doing = || format!("cannot {verb} the {}", entry.text(leftover.kind));
+        let touched = if is_touched { pool.remove(leftover).doing(doing) } else { Ok(()) };
+        match touched {
             Ok(()) => {
-                let done = if args.dry_run { "would remove" } else { "removed" };
-                job.report.step(&format!("{done} the {}\n", entry.text()))?;
-                cleaned.removed.push(entry);
+                job.report.step(&format!("{done} the {}\n", entry.text(leftover.kind)))?;
+                cleaned.list(fate).push(entry);
             }
             Err(failure) => {
                 cleaned.failed.push(Stayed { entry, error: failure.message() });
@@ -73,45 +71,101 @@ pub fn run(job: &Job, args: CleanupArgs) -> Result<Exit, Failure> {
     Ok(cleaned.exit())
 }
 
-/// Whether a backup reads it now.
-fn is_in_use(leftover: &Leftover) -> bool {
-    matches!(leftover, Leftover::Snapshot(vm) if !vm.current_operations.is_empty())
+/// What is done, and what was.
+const fn words(fate: Fate, dry_run: bool) -> (&'static str, &'static str) {
+    match (fate, dry_run) {
+        (Fate::Remove, false) => ("remove", "removed"),
+        (Fate::Remove, true) => ("remove", "would remove"),
+        (Fate::Start, false) => ("start", "started"),
+        (Fate::Start, true) => ("start", "would start"),
+        (Fate::InUse, _) => ("touch", "in use, left alone:"),
+        (Fate::Young, _) => ("touch", "too young, left alone:"),
+        (Fate::Needed, _) => ("touch", "needed, left alone:"),
+    }
 }
 
 impl LeftoverEntry {
     fn of(leftover: &Leftover) -> Self {
-        let (kind, uuid, name) = match leftover {
-            Leftover::Snapshot(vm) => ("vm", &vm.uuid, &vm.name),
-            Leftover::Disk(disk) => ("disk", &disk.uuid, &disk.name),
+        let kind = match leftover.kind {
+            Kind::Snapshot => "vm",
+            Kind::Disk => "disk",
+            Kind::Tracking => "tracking",
+            Kind::Stopped => "stopped",
+            Kind::PowerMark => "power-mark",
+            Kind::Task => "task",
         };
-        Self { kind, uuid: uuid.clone(), name: name.clone() }
+        Self {
+            kind,
+            uuid: leftover.uuid.clone(),
+            name: leftover.name.clone(),
+            by: Some(leftover.by.clone()).filter(|by| !by.is_empty()),
+            age_seconds: leftover.age.map(|age| age.as_secs()),
+        }
     }
 
-    fn text(&self) -> String {
-        let what = if self.kind == "vm" { "VM" } else { "disk" };
-        format!("snapshot {} of {what} {}", self.uuid, self.name)
+    fn text(&self, kind: Kind) -> String {
+        let Self { uuid, name, .. } = self;
+        let text = match kind {
+            Kind::Snapshot => format!("snapshot {uuid} of VM {name}"),
+            Kind::Disk => format!("snapshot {uuid} of disk {name}"),
+            Kind::Tracking => format!("changes {uuid} of disk {name}"),
+            Kind::Stopped => format!("VM {name} ({uuid}), which a backup had shut down"),
+            Kind::PowerMark => format!("mark of VM {name} ({uuid}), which runs again"),
+            Kind::Task => format!("task {uuid} ({name})"),
+        };
+        match &self.by {
+            Some(by) => format!("{text}, by {by}"),
+            None => text,
+        }
     }
 }
 
 impl Cleaned {
-    fn text(&self) -> String {
-        let count = |entries: usize| size::plural(entries as u64, "snapshot");
-        let verb = if self.dry_run { "would be removed" } else { "removed" };
-        let mut text = format!("{} {verb}", count(self.removed.len()));
-        if !self.in_use.is_empty() {
-            text += &format!(", {} in use", self.in_use.len());
+    const fn new(dry_run: bool) -> Self {
+        Self {
+            message_type: "cleanup",
+            dry_run,
+            removed: Vec::new(),
+            started: Vec::new(),
+            in_use: Vec::new(),
+            young: Vec::new(),
+            needed: Vec::new(),
+            failed: Vec::new(),
         }
-        if !self.failed.is_empty() {
-            text += &format!(", {} not removed", self.failed.len());
+    }
+
+    const fn list(&mut self, fate: Fate) -> &mut Vec<LeftoverEntry> {
+        match fate {
+            Fate::Remove => &mut self.removed,
+            Fate::Start => &mut self.started,
+            Fate::InUse => &mut self.in_use,
+            Fate::Young => &mut self.young,
+            Fate::Needed => &mut self.needed,
+        }
+    }
+
+    fn text(&self) -> String {
+        let would = if self.dry_run { "would be " } else { "" };
+        let mut text = format!("{} {would}removed", self.removed.len());
+        let others = [
+            (self.started.len(), format!("{would}started")),
+            (self.in_use.len(), "in use".to_owned()),
+            (self.young.len(), "too young".to_owned()),
+            (self.needed.len(), "needed".to_owned()),
+            (self.failed.len(), "failed".to_owned()),
+        ];
+        for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+            text += &format!(", {count} {what}");
         }
         text + "\n"
     }
 
     fn exit(&self) -> Exit {
-        match (self.removed.is_empty(), self.failed.is_empty()) {
+        let is_anything_done = !self.removed.is_empty() || !self.started.is_empty();
+        match (is_anything_done, self.failed.is_empty()) {
             (_, true) => Exit::Done,
-            (true, false) => Exit::Failed,
-            (false, false) => Exit::Partly,
+            (false, false) => Exit::Failed,
+            (true, false) => Exit::Partly,
         }
     }
 }

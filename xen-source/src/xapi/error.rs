@@ -208,6 +208,72 @@ pub enum XapiError {
         /// Of NBD, which are those of Linux.
         code: u32,
     },
+    /// A VM cannot be suspended, so its memory cannot be had (contract 6).
+    #[error("VM {vm} cannot be suspended: {error}")]
+    NotSuspendable {
+        /// Its name.
+        vm: String,
+        /// What the host said.
+        error: ApiError,
+    },
+    /// A guest did not shut down in time.
+    #[error("VM {vm} did not shut down within {seconds} s")]
+    NoShutdown {
+        /// Its name.
+        vm: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A VM is in a power state that we do not know.
+    #[error("VM {vm} is neither on, off, paused nor suspended")]
+    UnknownPower {
+        /// Its name.
+        vm: String,
+    },
+    /// A VM does not have the power state that it had before.
+    #[error("VM {vm} was {state}, and cannot be brought back to that")]
+    NotBack {
+        /// Its name.
+        vm: String,
+        /// How it was: `running` or `paused`.
+        state: &'static str,
+        /// Why.
+        source: Box<XapiError>,
+    },
+    /// A disk of which there are no snapshots (contract 6).
+    #[error("disk {disk} ({uuid}) of VM {vm} cannot be part of a snapshot: {why}")]
+    NoSnapshot {
+        /// The VM's name.
+        vm: String,
+        /// The disk's name.
+        disk: String,
+        /// Its uuid.
+        uuid: String,
+        /// What is special about it.
+        why: &'static str,
+    },
+    /// Disks of a template were to be left out.
+    #[error("{vm} is a template, which is read with all its disks")]
+    WholeTemplate {
+        /// Its name.
+        vm: String,
+    },
+    /// A storage repository has no room for a snapshot.
+    #[error("a snapshot needs {}, SR {sr} has {}", size(*needed_bytes), size(*free_bytes))]
+    NoRoom {
+        /// The storage repository's name.
+        sr: String,
+        /// What has to be free, in bytes.
+        needed_bytes: u64,
+        /// What is free, in bytes.
+        free_bytes: u64,
+    },
+    /// A storage repository that no host has attached.
+    #[error("SR {sr} is not attached to any host")]
+    NotAttached {
+        /// Its name.
+        sr: String,
+    },
     /// The pool has no such VM.
     #[error("the pool has no VM {uuid}")]
     NoVm {
@@ -233,5 +299,17 @@ impl XapiError {
     /// Whether the pool refused with `code`.
     pub fn has_code(&self, code: &str) -> bool {
         self.api().is_some_and(|error| error.code == code)
+    }
+}
+
+/// A size in the largest unit of which it has at least one, rounded down.
+fn size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.into_iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => {
+            let tenths = (u128::from(bytes) * 10) >> shift;
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
     }
 }

@@ -82,3 +82,11 @@ pub const NBD_RECONNECTS: u32 = 5;
 pub const NBD_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 const _: () = assert!(NBD_READ_LEN_MAX.is_multiple_of(512), "a read is whole sectors");
+/// Time in which a guest has to shut down, unless told otherwise.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(600);
+/// Looks at a VM whose shutdown was given up: it may have been about to end.
+pub const SHUTDOWN_LOOKS: u32 = 30;
+/// Tries to bring a VM back to the power state that it had.
+pub const POWER_TRIES: u32 = 6;
+/// Pause between them.
+pub const POWER_PAUSE: Duration = Duration::from_secs(10);

@@ -38,6 +38,18 @@ pub enum PowerState {
     Other,
 }
 
+impl PowerState {
+    fn of(text: &str) -> Self {
+        match text {
+            "Halted" => Self::Halted,
+            "Paused" => Self::Paused,
+            "Running" => Self::Running,
+            "Suspended" => Self::Suspended,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A VM, a VM snapshot or a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmRecord {
@@ -53,8 +65,12 @@ pub struct VmRecord {
     pub tags: Vec<String>,
     /// Whether it runs.
     pub power_state: PowerState,
+    /// Of a snapshot: whether its VM ran.
+    pub state_when_taken: Option<PowerState>,
     /// Templates and snapshots.
     pub is_a_template: bool,
+    /// A template that came with the product.
+    pub is_default_template: bool,
     /// A VM snapshot.
     pub is_a_snapshot: bool,
     /// A host's own domain.
@@ -78,21 +94,17 @@ impl Record for VmRecord {
 
     fn of(reference: &str, record: &Value) -> Result<Self, XapiError> {
         let fields = Fields(record);
-        let power_state = match fields.text("power_state").as_str() {
-            "Halted" => PowerState::Halted,
-            "Paused" => PowerState::Paused,
-            "Running" => PowerState::Running,
-            "Suspended" => PowerState::Suspended,
-            _ => PowerState::Other,
-        };
+        let taken_of = fields.map("snapshot_info").remove("power-state-at-snapshot");
         Ok(Self {
             reference: reference.to_owned(),
             uuid: fields.uuid("VM.uuid")?,
             name: fields.text("name_label"),
             description: fields.text("name_description"),
             tags: fields.texts("tags"),
-            power_state,
+            power_state: PowerState::of(&fields.text("power_state")),
+            state_when_taken: taken_of.as_deref().map(PowerState::of),
             is_a_template: fields.flag("is_a_template"),
+            is_default_template: fields.flag("is_default_template"),
             is_a_snapshot: fields.flag("is_a_snapshot"),
             is_control_domain: fields.flag("is_control_domain"),
             snapshot_of: fields.reference("snapshot_of"),
@@ -162,6 +174,8 @@ pub struct VdiRecord {
     pub is_a_snapshot: bool,
     /// Of which disk.
     pub snapshot_of: Option<String>,
+    /// When it was taken; meaningful for snapshots.
+    pub snapshot_time: String,
     /// Whether several VMs may have it at once.
     pub is_sharable: bool,
     /// Whether it forgets at every start of its VM.
@@ -189,6 +203,7 @@ impl Record for VdiRecord {
             kind: fields.text("type"),
             is_a_snapshot: fields.flag("is_a_snapshot"),
             snapshot_of: fields.reference("snapshot_of"),
+            snapshot_time: fields.text("snapshot_time"),
             is_sharable: fields.flag("sharable"),
             is_reset_on_boot: fields.text("on_boot") == "reset",
             has_cbt: fields.flag("cbt_enabled"),
@@ -217,6 +232,8 @@ pub struct SrRecord {
     pub size_bytes: u64,
     /// What is taken, in bytes.
     pub used_bytes: u64,
+    /// What joins it to hosts.
+    pub pbds: Vec<String>,
 }
 
 impl Record for SrRecord {
@@ -233,6 +250,65 @@ impl Record for SrRecord {
             is_shared: fields.flag("shared"),
             size_bytes: fields.count("physical_size"),
             used_bytes: fields.count("physical_utilisation"),
+            pbds: fields.texts("PBDs"),
+        })
+    }
+}
+
+/// What joins a storage repository and a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PbdRecord {
+    /// Names it.
+    pub reference: String,
+    /// Names it for ever.
+    pub uuid: String,
+    /// Whether the host has the storage now.
+    pub is_attached: bool,
+}
+
+impl Record for PbdRecord {
+    const CLASS: &'static str = "PBD";
+
+    fn of(reference: &str, record: &Value) -> Result<Self, XapiError> {
+        let fields = Fields(record);
+        Ok(Self {
+            reference: reference.to_owned(),
+            uuid: fields.uuid("PBD.uuid")?,
+            is_attached: fields.flag("currently_attached"),
+        })
+    }
+}
+
+/// A task of anybody.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRecord {
+    /// Names it.
+    pub reference: String,
+    /// Names it for ever.
+    pub uuid: String,
+    /// What it is to do.
+    pub label: String,
+    /// Whether it has not ended.
+    pub is_pending: bool,
+    /// From 0 to 1.
+    pub progress: f64,
+    /// When it was made.
+    pub created: String,
+}
+
+impl Record for TaskRecord {
+    const CLASS: &'static str = "task";
+
+    fn of(reference: &str, record: &Value) -> Result<Self, XapiError> {
+        let fields = Fields(record);
+        let status = fields.text("status").to_ascii_lowercase();
+        Ok(Self {
+            reference: reference.to_owned(),
+            uuid: fields.uuid("task.uuid")?,
+            label: fields.text("name_label"),
+            is_pending: !["success", "failure", "cancelled"].contains(&&*status),
+            progress: record.get("progress").and_then(Value::double).unwrap_or(0.0),
+            created: fields.text("created"),
         })
     }
 }

@@ -7,17 +7,19 @@ use engine::source::SourceError;
 use super::address::Address;
 use super::error::XapiError;
 use super::export::{self, Download};
+use super::leftovers::{self, Leftover};
 use super::objects::records;
 use super::objects::{HostRecord, PoolRecord, Record, SrRecord, VbdRecord, VdiRecord, VmRecord};
 use super::session::{Login, Pause, RealPause, Session};
-use super::snapshot::{self, Leftover};
 use super::source::{PoolSource, SourceOptions};
+use super::storage::Scans;
 use super::transport::Settings;
 
 /// A pool that we are logged in to.
 #[derive(Debug, Clone)]
 pub struct Pool {
     session: Session,
+    scans: Scans,
 }
 
 /// A VM with its disks.
@@ -59,7 +61,7 @@ pub fn connect_with(
     settings: Settings,
     pause: Box<dyn Pause>,
 ) -> Result<Pool, XapiError> {
-    Ok(Pool { session: Session::open(login, settings, pause)? })
+    Ok(Pool { session: Session::open(login, settings, pause)?, scans: Scans::default() })
 }
 
 impl Pool {
@@ -84,13 +86,24 @@ impl Pool {
 
     /// Its VMs, by name: no templates, no snapshots, no control domains.
     pub fn vms(&self) -> Result<Vec<Vm>, XapiError> {
+        self.with_disks(|vm| !vm.is_a_template && !vm.is_a_snapshot && !vm.is_control_domain)
+    }
+
+    /// The templates that people made, by name: not those that came with the product.
+    pub fn templates(&self) -> Result<Vec<Vm>, XapiError> {
+        self.with_disks(|vm| {
+            let note = vm.other_config.get("default_template");
+            let is_default = vm.is_default_template || note.is_some_and(|note| note == "true");
+            vm.is_a_template && !vm.is_a_snapshot && !vm.is_control_domain && !is_default
+        })
+    }
+
+    fn with_disks(&self, is_one: impl Fn(&VmRecord) -> bool) -> Result<Vec<Vm>, XapiError> {
         let vms = self.all::<VmRecord>()?.into_iter();
         let vbds = self.all::<VbdRecord>()?;
         let vdis = by_reference(self.all::<VdiRecord>()?, |vdi| &vdi.reference);
         let srs = by_reference(self.all::<SrRecord>()?, |sr| &sr.reference);
         let vbds = by_reference(vbds, |vbd| &vbd.reference);
-        let is_one =
-            |vm: &VmRecord| !vm.is_a_template && !vm.is_a_snapshot && !vm.is_control_domain;
         let mut found: Vec<Vm> = vms
             .filter(is_one)
             .map(|record| {
@@ -104,23 +117,24 @@ impl Pool {
         Ok(found)
     }
 
-    /// Reads a VM by a snapshot, which is taken now and gone when the source is dropped.
+    /// Reads a VM by a snapshot, which is taken now, or a template. When the source is dropped
+    /// nothing of it stays on the pool; see [`PoolSource`].
     ///
     /// # Errors
     ///
     /// [`SourceError::Io`], whose source is an [`XapiError`] if the pool refused.
     pub fn source(&self, vm: &VmRecord, options: SourceOptions) -> Result<PoolSource, SourceError> {
-        PoolSource::open(&self.session, vm.clone(), options)
+        PoolSource::open(&self.session, &self.scans, vm, options)
     }
 
-    /// Snapshots and disks that earlier backups left behind, or that others are using now.
+    /// What earlier backups left behind, and what those at work have there now.
     pub fn leftovers(&self) -> Result<Vec<Leftover>, XapiError> {
-        snapshot::leftovers(&self.session)
+        leftovers::find(&self.session)
     }
 
-    /// Removes one of them.
+    /// Removes one of them, or starts it if it is a VM that was shut down.
     pub fn remove(&self, leftover: &Leftover) -> Result<(), XapiError> {
-        snapshot::remove(&self.session, leftover)
+        leftovers::remove(&self.session, leftover)
     }
 
     /// The pool's database. Contains secrets (contract 7).

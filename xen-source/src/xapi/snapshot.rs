@@ -7,13 +7,18 @@
 use std::collections::BTreeMap;
 
 use super::error::XapiError;
-use super::objects::{Record, VbdRecord, VdiRecord, VmRecord, records};
+use super::objects::{PowerState, Record, VbdRecord, VdiRecord, VmRecord};
+use super::power::{POWER_MARK, Taking};
+use super::retry::{Failure, Nature};
 use super::session::{Session, reference};
-use super::task;
+use super::task::{self, Task};
+use super::time;
 use super::value::Value;
 
 /// The key of the mark.
 pub const MARK: &str = "xenith";
+/// The key of a note beside the mark: who took the snapshot, and when.
+pub const BY: &str = "xenith-by";
 
 /// A snapshot of ours, and its disks.
 #[derive(Debug, Clone)]
@@ -24,62 +29,57 @@ pub struct OurSnapshot {
     pub disks: Vec<VdiRecord>,
 }
 
-/// Something of ours that was left behind.
-#[derive(Debug, Clone)]
-pub enum Leftover {
-    /// A snapshot and its disks. It may belong to a backup that is at work.
-    Snapshot(VmRecord),
-    /// The snapshot of a disk, whose VM snapshot is gone.
-    Disk(VdiRecord),
+/// How a snapshot is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Whether memory comes along.
+    pub taking: Taking,
+    /// References of disks that are not wanted.
+    pub left_out: &'a [String],
+    /// Who takes it, in a few words.
+    pub by: &'a str,
 }
 
-/// Takes a snapshot of `vm`, without `left_out` (disks), marks it, and makes it fit for export: it
-/// is called like its VM, since that is how it will be restored.
+/// Takes a snapshot of `vm`, marks it, and makes it fit for export: it is called like its VM, since
+/// that is how it will be restored.
 ///
 /// # Errors
 ///
 /// What the pool said. Then there is no snapshot, or it was removed again, or it is called
 /// "Xenith: unfinished snapshot".
-pub fn take(
-    session: &Session,
-    vm: &VmRecord,
-    left_out: &[String],
-) -> Result<OurSnapshot, XapiError> {
-    let snapshot = snapshot(session, vm, left_out)?;
-    let made = mark(session, &snapshot).and_then(|()| dress(session, vm, &snapshot));
+pub fn take(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnapshot, XapiError> {
+    let snapshot = match wish.taking {
+        Taking::Checkpoint => checkpoint(session, vm)?,
+        Taking::Itself | Taking::Snapshot => snapshot(session, vm, wish.left_out)?,
+    };
+    let made = mark(session, &snapshot, wish.by)
+        .and_then(|()| leave_out(session, &snapshot, wish.left_out))
+        .and_then(|()| dress(session, vm, &snapshot));
     match made.and_then(|()| disks_of(session, &snapshot)) {
         Ok((record, disks)) => Ok(OurSnapshot { vm: record, disks }),
         Err(error) => {
             // What is marked by now goes; what is not, people see by its name.
-            let left = record::<VmRecord>(session, &snapshot);
-            let _ = left.and_then(|left| remove(session, &Leftover::Snapshot(left)));
+            let _ = remove(session, &snapshot);
             Err(error)
         }
     }
 }
 
-/// Destroys a snapshot and its disks; what is gone already is gone.
+/// Destroys a snapshot and its disks, if its mark is good; what is gone already is gone.
 ///
 /// # Errors
 ///
 /// What the pool said; disks after the first that stays are tried nevertheless.
-pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
-    match leftover {
-        Leftover::Disk(disk) => remove_disk(session, &disk.reference),
-        Leftover::Snapshot(snapshot) => {
-            let (current, disks) = match disks_of(session, &snapshot.reference) {
-                Ok(found) => found,
-                Err(error) if error.is_gone() => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            if !is_ours(current.is_a_snapshot, &current.uuid, &current.other_config) {
-                return Ok(());
-            }
-            let vm = [Value::from(&*snapshot.reference)];
-            done(task::run(session, "removal of a snapshot", "VM.destroy", &vm))?;
-            remove_disks(session, &disks)
-        }
+pub fn remove(session: &Session, snapshot: &str) -> Result<(), XapiError> {
+    let (vm, disks) = match disks_of(session, snapshot) {
+        Ok(found) => found,
+        Err(error) if error.is_gone() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !is_ours(vm.is_a_snapshot, &vm.uuid, &vm.other_config) {
+        return Ok(());
     }
+    remove_taken(session, &OurSnapshot { vm, disks })
 }
 
 /// Destroys a snapshot that was taken, and its disks.
@@ -89,27 +89,18 @@ pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
 /// As [`remove`].
 pub fn remove_taken(session: &Session, taken: &OurSnapshot) -> Result<(), XapiError> {
     let vm = [Value::from(&*taken.vm.reference)];
-    let gone = done(task::run(session, "removal of a snapshot", "VM.destroy", &vm));
-    gone.and_then(|()| remove_disks(session, &taken.disks))
-}
-
-/// What carries our mark.
-///
-/// # Errors
-///
-/// What the pool said.
-pub fn leftovers(session: &Session) -> Result<Vec<Leftover>, XapiError> {
-    let vms: Vec<VmRecord> = records(&session.call("VM.get_all_records", &[])?)?;
-    let disks: Vec<VdiRecord> = records(&session.call("VDI.get_all_records", &[])?)?;
-    let vms = vms.into_iter().filter(|vm| is_ours(vm.is_a_snapshot, &vm.uuid, &vm.other_config));
-    let disks = disks.into_iter().filter(|disk| {
-        disk.vbds.is_empty() && is_ours(disk.is_a_snapshot, &disk.uuid, &disk.other_config)
-    });
-    Ok(vms.map(Leftover::Snapshot).chain(disks.map(Leftover::Disk)).collect())
+    if has_own_memory(session, &taken.vm) {
+        // It takes its memory image with it. If it is refused, so is the removal that follows.
+        let _ = task::run(session, "removal of a memory image", "VM.hard_shutdown", &vm);
+    }
+    done(task::run(session, "removal of a snapshot", "VM.destroy", &vm))?;
+    let disks = taken.disks.iter();
+    let removed: Vec<_> = disks.map(|disk| remove_disk(session, &disk.reference)).collect();
+    removed.into_iter().collect()
 }
 
 /// Whether a record is a snapshot that carries a mark of its own.
-fn is_ours(is_a_snapshot: bool, uuid: &str, other_config: &BTreeMap<String, String>) -> bool {
+pub fn is_ours(is_a_snapshot: bool, uuid: &str, other_config: &BTreeMap<String, String>) -> bool {
     is_a_snapshot && other_config.get(MARK).is_some_and(|mark| mark == uuid)
 }
 
@@ -118,7 +109,7 @@ fn snapshot(session: &Session, vm: &VmRecord, left_out: &[String]) -> Result<Str
     let label = format!("snapshot of {}", vm.name);
     let mut params = vec![
         Value::from(&*vm.reference),
-        Value::from("Xenith: unfinished snapshot"),
+        Value::from(UNFINISHED),
         left_out.iter().map(|disk| Value::from(&**disk)).collect(),
     ];
     let taken = match task::run(session, &label, "VM.snapshot", &params) {
@@ -131,28 +122,80 @@ fn snapshot(session: &Session, vm: &VmRecord, left_out: &[String]) -> Result<Str
     reference(&taken).ok_or(XapiError::Record { field: "snapshot reference" })
 }
 
+/// What a snapshot is called until it is marked.
+const UNFINISHED: &str = "Xenith: unfinished snapshot";
+
 fn is_about_count(error: &XapiError) -> bool {
     error.has_code("MESSAGE_PARAMETER_COUNT_MISMATCH")
 }
 
-/// Marks the snapshot first, then its disks, so that whatever is left is found.
-fn mark(session: &Session, snapshot: &str) -> Result<(), XapiError> {
-    let vm: VmRecord = record(session, snapshot)?;
-    set_mark(session, "VM", snapshot, &vm.uuid)?;
-    let (_, disks) = disks_of(session, snapshot)?;
-    disks.iter().try_for_each(|disk| set_mark(session, "VDI", &disk.reference, &disk.uuid))
+/// A snapshot with memory. The host suspends the VM for it, which not every VM can bear.
+fn checkpoint(session: &Session, vm: &VmRecord) -> Result<String, XapiError> {
+    let label = format!("snapshot of {} with its memory", vm.name);
+    let params = [Value::from(&*vm.reference), Value::from(UNFINISHED)];
+    let taken =
+        task::run(session, &label, "VM.checkpoint", &params).map_err(|error| {
+            match error.api().filter(|api| NOT_SUSPENDABLE.contains(&&*api.code)) {
+                Some(api) => XapiError::NotSuspendable { vm: vm.name.clone(), error: api.clone() },
+                None => error,
+            }
+        })?;
+    reference(&taken).ok_or(XapiError::Record { field: "snapshot reference" })
 }
 
-/// A mark that was copied goes first; removing what is not there is no error (contract 8).
-fn set_mark(session: &Session, class: &str, object: &str, uuid: &str) -> Result<(), XapiError> {
-    let params = [Value::from(object), Value::from(MARK)];
-    session.call(&format!("{class}.remove_from_other_config"), &params)?;
-    let params = [Value::from(object), Value::from(MARK), Value::from(uuid)];
+/// How hosts say that a VM cannot be suspended.
+const NOT_SUSPENDABLE: [&str; 3] = ["VM_LACKS_FEATURE", "VM_NON_SUSPENDABLE", "VM_BAD_POWER_STATE"];
+
+/// Marks the snapshot first, then its disks, so that whatever is left is found.
+fn mark(session: &Session, snapshot: &str, by: &str) -> Result<(), XapiError> {
+    let vm: VmRecord = record(session, snapshot)?;
+    set_note(session, "VM", snapshot, MARK, &vm.uuid)?;
+    let by = format!("{by} {}", time::now(session));
+    let (_, disks) = disks_of(session, snapshot)?;
+    for disk in &disks {
+        set_note(session, "VDI", &disk.reference, MARK, &disk.uuid)?;
+        set_note(session, "VDI", &disk.reference, BY, by.trim())?;
+    }
+    set_note(session, "VM", snapshot, BY, by.trim())
+}
+
+/// Sets a note in `other_config`. One that was copied goes first.
+pub fn set_note(
+    session: &Session,
+    class: &str,
+    object: &str,
+    key: &str,
+    note: &str,
+) -> Result<(), XapiError> {
+    take_note(session, class, object, key)?;
+    let params = [Value::from(object), Value::from(key), Value::from(note)];
     session.call(&format!("{class}.add_to_other_config"), &params).map(drop)
 }
 
-/// A snapshot would be restored as a template, and under the name of a snapshot (contract 0.10).
+/// Takes a note away; one that is not there is no error (contract 8).
+pub fn take_note(session: &Session, class: &str, object: &str, key: &str) -> Result<(), XapiError> {
+    let params = [Value::from(object), Value::from(key)];
+    session.call(&format!("{class}.remove_from_other_config"), &params).map(drop)
+}
+
+/// Snapshots with memory are taken with all disks, so those that are not wanted go afterwards.
+fn leave_out(session: &Session, snapshot: &str, left_out: &[String]) -> Result<(), XapiError> {
+    let vm: VmRecord = record(session, snapshot)?;
+    for (vbd, disk) in drives(session, &vm)? {
+        let is_wanted = disk.snapshot_of.as_ref().is_none_or(|of| !left_out.contains(of));
+        if is_wanted || !disk.is_a_snapshot {
+            continue;
+        }
+        done(session.call("VBD.destroy", &[Value::from(vbd)]))?;
+        remove_disk(session, &disk.reference)?;
+    }
+    Ok(())
+}
+
+/// A snapshot would be restored as a template, and under the name of a snapshot (contract 0.10);
+/// and with the mark of a VM that is shut down, if it is.
 fn dress(session: &Session, vm: &VmRecord, snapshot: &str) -> Result<(), XapiError> {
+    take_note(session, "VM", snapshot, POWER_MARK)?;
     let params = [Value::from(snapshot), Value::from(&*vm.name)];
     session.call("VM.set_name_label", &params)?;
     match session.call("VM.set_is_a_template", &[Value::from(snapshot), Value::from(false)]) {
@@ -161,46 +204,99 @@ fn dress(session: &Session, vm: &VmRecord, snapshot: &str) -> Result<(), XapiErr
     }
 }
 
+/// The disks in the drives of a VM or snapshot, with references of the drives; no CDs.
+pub fn drives(session: &Session, vm: &VmRecord) -> Result<Vec<(String, VdiRecord)>, XapiError> {
+    let mut drives = Vec::new();
+    for vbd in &vm.vbds {
+        let Some(vbd) = unless_gone(record::<VbdRecord>(session, vbd))? else {
+            continue;
+        };
+        let Some(vdi) = vbd.vdi.filter(|_| vbd.is_disk) else {
+            continue;
+        };
+        drives.extend(unless_gone(record(session, &vdi))?.map(|disk| (vbd.reference, disk)));
+    }
+    Ok(drives)
+}
+
 /// The snapshot and its disks: those that are snapshots themselves, and nothing else.
 fn disks_of(session: &Session, snapshot: &str) -> Result<(VmRecord, Vec<VdiRecord>), XapiError> {
     let vm: VmRecord = record(session, snapshot)?;
-    let mut references: Vec<String> = Vec::new();
-    for vbd in &vm.vbds {
-        let vbd: VbdRecord = match record(session, vbd) {
-            Err(error) if error.is_gone() => continue,
-            other => other?,
-        };
-        references.extend(vbd.vdi.filter(|_| vbd.is_disk));
+    let mut found: Vec<VdiRecord> =
+        drives(session, &vm)?.into_iter().map(|(_, disk)| disk).collect();
+    if let Some(memory) = &vm.suspend_vdi {
+        found.extend(unless_gone(record(session, memory))?);
     }
-    references.extend(vm.suspend_vdi.clone());
     let mut disks = Vec::new();
-    for vdi in references {
-        let vdi: VdiRecord = match record(session, &vdi) {
-            Err(error) if error.is_gone() => continue,
-            other => other?,
-        };
-        if vdi.is_a_snapshot && !disks.contains(&vdi) {
-            disks.push(vdi);
+    for disk in found {
+        if disk.is_a_snapshot && !disks.contains(&disk) {
+            disks.push(disk);
         }
     }
     Ok((vm, disks))
 }
 
-fn remove_disks(session: &Session, disks: &[VdiRecord]) -> Result<(), XapiError> {
-    let removed: Vec<_> = disks.iter().map(|disk| remove_disk(session, &disk.reference)).collect();
-    removed.into_iter().collect()
+/// Whether a snapshot has a memory image that is not its VM's.
+fn has_own_memory(session: &Session, snapshot: &VmRecord) -> bool {
+    let of = snapshot.snapshot_of.as_deref();
+    let original = of.and_then(|vm| record::<VmRecord>(session, vm).ok());
+    snapshot.power_state == PowerState::Suspended
+        && original.is_none_or(|vm| vm.suspend_vdi != snapshot.suspend_vdi)
 }
 
-/// The disk of a host that is still about to let it go is waited for (contract 0.12).
-fn remove_disk(session: &Session, disk: &str) -> Result<(), XapiError> {
-    let current: VdiRecord = match record(session, disk) {
-        Err(error) if error.is_gone() => return Ok(()),
-        other => other?,
+/// Destroys a disk, if its mark is good and no VM has it by now. The disk of a host that is still
+/// about to let it go is waited for (contract 0.12).
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn remove_disk(session: &Session, disk: &str) -> Result<(), XapiError> {
+    let Some(current) = unless_gone(record::<VdiRecord>(session, disk))? else {
+        return Ok(());
     };
     if !is_ours(current.is_a_snapshot, &current.uuid, &current.other_config) {
         return Ok(());
     }
-    done(task::run(session, "removal of a disk", "VDI.destroy", &[Value::from(disk)]))
+    let users = users_of(session, &current)?;
+    if users.iter().any(|(_, is_host)| !is_host) {
+        return Ok(());
+    }
+    let params = [Value::from(disk)];
+    done(session.retrying(Nature::Removes, || {
+        let task = Task::start(session, "removal of a disk", "VDI.destroy", &params)?;
+        task.wait().inspect_err(|error| {
+            if Failure::of(error) == Failure::DiskInUse {
+                unplug(session, &current);
+            }
+        })
+    }))
+}
+
+/// The drives that a disk is in, and whether they are a host's own.
+fn users_of(session: &Session, disk: &VdiRecord) -> Result<Vec<(VbdRecord, bool)>, XapiError> {
+    let mut users = Vec::new();
+    for vbd in &disk.vbds {
+        let Some(vbd) = unless_gone(record::<VbdRecord>(session, vbd))? else {
+            continue;
+        };
+        let Some(vm) = &vbd.vm else {
+            continue;
+        };
+        let vm = unless_gone(record::<VmRecord>(session, vm))?;
+        users.extend(vm.map(|vm| (vbd, vm.is_control_domain)));
+    }
+    Ok(users)
+}
+
+/// Makes hosts let go of a disk of ours. Whether they did shows when it is destroyed.
+fn unplug(session: &Session, disk: &VdiRecord) {
+    let current = record::<VdiRecord>(session, &disk.reference);
+    let users = current.and_then(|disk| users_of(session, &disk)).unwrap_or_default();
+    for (vbd, _) in users.into_iter().filter(|(_, is_host)| *is_host) {
+        let params = [Value::from(&*vbd.reference)];
+        let _ = task::run(session, "detachment of a disk", "VBD.unplug", &params);
+        let _ = session.call_briefly("VBD.destroy", &params);
+    }
 }
 
 /// What is gone is removed.
@@ -208,6 +304,13 @@ fn done(answer: Result<Value, XapiError>) -> Result<(), XapiError> {
     match answer {
         Err(error) if !error.is_gone() => Err(error),
         _ => Ok(()),
+    }
+}
+
+fn unless_gone<R>(answer: Result<R, XapiError>) -> Result<Option<R>, XapiError> {
+    match answer {
+        Err(error) if error.is_gone() => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -1,22 +1,24 @@
-//! A VM of a pool as a source: a snapshot, its export, and nothing left behind (contract 6, hot).
+//! A VM of a pool as a source: a snapshot of it, what that holds, and nothing left behind (contract 6).
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts, StoredVersion};
+use engine::source::{
+    Consistency, DiskInfo, NextSegment, Source, SourceError, SourceFacts, StoredVersion,
+};
 
 use super::error::XapiError;
-use super::export::{self, Compression, Memory};
-use super::objects::{VdiRecord, VmRecord};
+use super::export::Compression;
+use super::exported::{Exported, failed};
+use super::limits::SHUTDOWN_TIMEOUT;
+use super::objects::{PowerState, VdiRecord, VmRecord};
+use super::power::{self, Plan, Power, Taking};
 use super::session::Session;
-use super::snapshot::{self, OurSnapshot};
-use super::task::{Task, TaskState};
+use super::snapshot::{self, OurSnapshot, Wish, record};
+use super::storage::{self, Scans};
 use super::value::Value;
-use crate::source::{Wrapping, XvaSource};
-
-/// Looks at the task of an export that turned out to be damaged.
-const EXPLAIN_LOOKS: u32 = 5;
 
 /// How a VM is read.
 pub struct SourceOptions {
@@ -28,6 +30,16 @@ pub struct SourceOptions {
     pub mode: Mode,
     /// Whether the memory of a suspended VM is wanted, too.
     pub memory: bool,
+    /// How long a guest may take to shut down.
+    pub shutdown_timeout: Duration,
+    /// Whether storage is scanned before, so that it is known how full it is.
+    pub scan: bool,
+    /// Of thin storage, the share that has to be free for a snapshot, in percent.
+    pub min_free_percent: u8,
+    /// Whether the snapshot is taken even if there seems to be no room for it.
+    pub force: bool,
+    /// Who takes the backup, in a few words, such as host and process: noted on the snapshot.
+    pub by: String,
     /// How disks come.
     pub transfer: Transfer,
     /// Whether only what has changed is read.
@@ -49,6 +61,11 @@ impl SourceOptions {
             compression: Compression::Off,
             mode: Mode::default(),
             memory: false,
+            shutdown_timeout: SHUTDOWN_TIMEOUT,
+            scan: true,
+            min_free_percent: 5,
+            force: false,
+            by: String::new(),
             transfer: Transfer::default(),
             changes: Changes::default(),
             versions: Vec::new(),
@@ -132,10 +149,26 @@ pub enum Event {
         uuid: String,
     },
     /// It could not be removed. What was read is whole nevertheless; the snapshot is among the
-    /// [leftovers](snapshot::leftovers).
+    /// [leftovers](super::leftovers::find).
     SnapshotStays {
         /// Its uuid.
         uuid: String,
+        /// Why.
+        error: XapiError,
+    },
+    /// The VM has been shut down for its snapshot.
+    PoweredDown,
+    /// It is again what it was before.
+    PoweredBack,
+    /// It is not, and somebody has to look after it now.
+    NotBack {
+        /// Why: [`XapiError::NotBack`].
+        error: XapiError,
+    },
+    /// Storage could not be scanned, so its room is judged by what was known before.
+    NotScanned {
+        /// The storage repository's name.
+        sr: String,
         /// Why.
         error: XapiError,
     },
@@ -146,13 +179,14 @@ pub trait Observer: Send + Sync {
     /// Something has happened.
     fn event(&self, event: Event);
 
-    /// The snapshot is about to be taken: what runs in the VM may be told to flush. On an error
-    /// there is no backup.
-    fn before_snapshot(&self) -> io::Result<()> {
-        Ok(())
+    /// The snapshot is about to be taken: what runs in the VM may be told to flush. Says whether
+    /// anything was. On an error there is no backup.
+    fn before_snapshot(&self) -> io::Result<bool> {
+        Ok(false)
     }
 
-    /// The snapshot was taken, or was not, after [`Self::before_snapshot`].
+    /// The snapshot was taken, or was not. Follows [`Self::before_snapshot`] always, also if that
+    /// failed.
     fn after_snapshot(&self) {}
 }
 
@@ -164,81 +198,94 @@ impl Observer for Unobserved {
     fn event(&self, _event: Event) {}
 }
 
-/// A VM that is being read. Fields are in the order in which they have to go: the stream and its
-/// task hold the disks that the snapshot then takes with it.
+/// A VM that is being read.
+///
+/// After it has delivered all, whoever reads it makes what was read last, and calls
+/// [`Self::keep`]. Dropped before, nothing of this backup stays on the pool.
+///
+/// Fields are in the order in which they have to go: what is being read holds the disks that the
+/// snapshot then takes with it.
 pub struct PoolSource {
-    xva: Option<XvaSource>,
-    task: Option<Arc<Task>>,
+    inner: Option<Box<dyn Source>>,
     snapshot: Kept,
     vm: VmRecord,
     /// Uuids of disks by those of their snapshots.
     disks: BTreeMap<String, String>,
+    consistency: Consistency,
     facts: SourceFacts,
 }
 
 impl PoolSource {
-    /// Takes a snapshot of `vm` and begins its export.
+    /// Takes a snapshot of `vm` as the options say, puts the VM back to what it was, and begins to
+    /// read the snapshot. A template is read itself.
     ///
     /// # Errors
     ///
-    /// [`XapiError`] if the pool refuses; the snapshot is removed again.
+    /// [`XapiError`] if the pool refuses. Then the VM is as before, and there is no snapshot; what
+    /// cannot be made so goes to the observer.
     pub fn open(
         session: &Session,
-        vm: VmRecord,
+        scans: &Scans,
+        vm: &VmRecord,
         options: SourceOptions,
     ) -> Result<Self, SourceError> {
         let place = format!("VM {} of the pool", vm.name);
         let failed = |error: XapiError| failed(&place, error);
-        let SourceOptions { left_out, compression, observer, .. } = options;
-        let left_out = references(session, &left_out).map_err(failed)?;
-        let taken = snapshot::take(session, &vm, &left_out).map_err(failed)?;
-        observer.event(Event::SnapshotTaken { uuid: taken.vm.uuid.clone() });
-        let disks = originals(session, &taken.disks);
-        let reference = taken.vm.reference.clone();
-        let snapshot = Kept { session: session.clone(), observer, taken: Some(taken) };
-        let stream = export::vm(session, &vm.name, &reference, compression, Memory::Leave);
-        let stream = stream.map_err(failed)?;
-        let task = stream.task();
-        let wrapping = match compression {
-            Compression::Off => Wrapping::Plain,
-            Compression::Gzip => Wrapping::Gzip,
-            Compression::Zstd => Wrapping::Zstd,
+        let vm = current(session, vm, &options).map_err(failed)?;
+        let plan = plan_for(&vm, &options).map_err(failed)?;
+        let left_out = references(session, &options.left_out).map_err(failed)?;
+        if plan.taking != Taking::Itself {
+            let disks = snapshot_disks(session, &vm, &left_out).map_err(failed)?;
+            storage::check(session, scans, &disks, &options).map_err(failed)?;
+        }
+        let (snapshot, has_flushed) = taken(session, &vm, plan, &left_out, &options)?;
+        let (object, disks, at_snapshot) = match &snapshot.taken {
+            Some(taken) => (&taken.vm, originals(session, &taken.disks), taken.vm.state_when_taken),
+            None => (&vm, BTreeMap::new(), None),
         };
-        let xva = XvaSource::open(Box::new(stream), wrapping);
-        let xva = Some(xva.map_err(|error| explained(error, &task))?);
-        let (task, facts) = (Some(task), SourceFacts::default());
-        Ok(Self { xva, task, snapshot, vm, disks, facts })
+        let consistency = power::consistency(plan.consistency, has_flushed, at_snapshot);
+        let SourceOptions { compression, .. } = options;
+        let inner = Exported::open(session, &vm.name, &object.reference, compression, plan.memory)?;
+        let (inner, facts): (Option<Box<dyn Source>>, _) =
+            (Some(Box::new(inner)), SourceFacts::default());
+        Ok(Self { inner, snapshot, vm, disks, consistency, facts })
     }
 
-    /// Ends the export, then the snapshot. Errors of the latter go to the observer.
+    /// Says that the repository has what was read, so that it may be built upon: what tells the
+    /// next backup what has changed stays on the pool, if there is anything.
+    pub fn keep(mut self) {
+        self.end();
+    }
+
+    /// Ends the reading, then the snapshot. Errors of the latter go to the observer.
     fn end(&mut self) {
         self.facts = self.facts();
-        self.xva = None;
-        self.task = None;
+        self.inner = None;
         self.snapshot.remove();
     }
 
-    /// The answer of the container; after an error nothing is kept on the pool.
-    fn checked<T>(&mut self, answer: Result<T, SourceError>) -> Result<T, SourceError> {
-        answer.map_err(|error| {
-            let error = match &self.task {
-                Some(task) => explained(error, task),
-                None => error,
-            };
+    /// What is being read answers; after an error nothing is kept on the pool.
+    fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut dyn Source) -> Result<T, SourceError>,
+    ) -> Result<Option<T>, SourceError> {
+        let Some(inner) = &mut self.inner else {
+            return Ok(None);
+        };
+        let answer = question(&mut **inner);
+        if answer.is_err() {
             self.end();
-            error
-        })
+        }
+        answer.map(Some)
     }
 }
 
 impl Source for PoolSource {
     fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
-        let Some(xva) = &mut self.xva else {
-            return Ok(None);
-        };
-        let next = xva.next_disk();
-        let Some(mut disk) = self.checked(next)? else {
-            self.end();
+        let Some(mut disk) = self.ask(|inner| inner.next_disk())?.flatten() else {
+            if self.inner.is_some() {
+                self.end();
+            }
             return Ok(None);
         };
         if let Some(original) = self.disks.get(&disk.key) {
@@ -248,21 +295,33 @@ impl Source for PoolSource {
     }
 
     fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError> {
-        let Some(xva) = &mut self.xva else {
-            return Ok(NextSegment::End { size_bytes: 0 });
-        };
-        let next = xva.next_segment(buffer);
-        self.checked(next)
+        let next = self.ask(|inner| inner.next_segment(buffer))?;
+        Ok(next.unwrap_or(NextSegment::End { size_bytes: 0 }))
     }
 
     fn facts(&self) -> SourceFacts {
-        let Some(xva) = &self.xva else {
+        let Some(inner) = &self.inner else {
             return self.facts.clone();
         };
         // The record is that of the snapshot.
         let (vm_uuid, vm_name) = (Some(self.vm.uuid.clone()), Some(self.vm.name.clone()));
-        SourceFacts { vm_uuid, vm_name, ..xva.facts() }
+        let consistency = self.consistency;
+        SourceFacts { vm_uuid, vm_name, consistency, ..inner.facts() }
     }
+
+    fn read_segment(&mut self, number: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        let read = self.ask(|inner| inner.read_segment(number, buffer))?;
+        read.ok_or_else(|| ended(number))
+    }
+
+    fn distrust_base(&mut self) -> Result<(), SourceError> {
+        self.ask(|inner| inner.distrust_base())?.ok_or_else(|| ended(0))
+    }
+}
+
+fn ended(number: u64) -> SourceError {
+    let place = format!("segment {number} of what has been read");
+    SourceError::Io { place, source: io::ErrorKind::Unsupported.into() }
 }
 
 /// A snapshot that goes when this is dropped.
@@ -291,6 +350,99 @@ impl Drop for Kept {
     }
 }
 
+/// The VM as it is now, which may be long after it was chosen. If an earlier backup was killed
+/// after it had shut it down, it is started first; if that fails it can be read all the same.
+fn current(
+    session: &Session,
+    vm: &VmRecord,
+    options: &SourceOptions,
+) -> Result<VmRecord, XapiError> {
+    let now: VmRecord = record(session, &vm.reference)?;
+    if power::stopped(&now).is_none() || !now.current_operations.is_empty() {
+        return Ok(now);
+    }
+    match power::recover(session, &now) {
+        Ok(()) if now.power_state == PowerState::Halted => {
+            options.observer.event(Event::PoweredBack);
+        }
+        Ok(()) => {}
+        Err(error) => options.observer.event(Event::NotBack { error }),
+    }
+    record(session, &vm.reference)
+}
+
+fn plan_for(vm: &VmRecord, options: &SourceOptions) -> Result<Plan, XapiError> {
+    if !vm.is_a_template || vm.is_a_snapshot {
+        let plan = power::plan(vm.power_state, options.mode, options.memory);
+        return plan.ok_or_else(|| XapiError::UnknownPower { vm: vm.name.clone() });
+    }
+    match options.left_out.is_empty() {
+        true => Ok(power::plan_of_template()),
+        false => Err(XapiError::WholeTemplate { vm: vm.name.clone() }),
+    }
+}
+
+/// Disks of which there will be snapshots, or the first of which there cannot be (contract 6).
+fn snapshot_disks(
+    session: &Session,
+    vm: &VmRecord,
+    left_out: &[String],
+) -> Result<Vec<VdiRecord>, XapiError> {
+    let disks = snapshot::drives(session, vm)?.into_iter().map(|(_, disk)| disk);
+    let disks: Vec<_> = disks.filter(|disk| !left_out.contains(&disk.reference)).collect();
+    let objection = |disk: &VdiRecord| match disk {
+        VdiRecord { is_sharable: true, .. } => Some("several VMs may have it at once"),
+        VdiRecord { is_reset_on_boot: true, .. } => Some("it is reset whenever its VM starts"),
+        _ => None,
+    };
+    match disks.iter().find_map(|disk| Some((disk, objection(disk)?))) {
+        None => Ok(disks),
+        Some((disk, why)) => {
+            let (vm, disk, uuid) = (vm.name.clone(), disk.name.clone(), disk.uuid.clone());
+            Err(XapiError::NoSnapshot { vm, disk, uuid, why })
+        }
+    }
+}
+
+/// Brings the VM to where the plan wants it, takes the snapshot, and puts the VM back at once.
+/// Says whether what runs in it had flushed.
+fn taken(
+    session: &Session,
+    vm: &VmRecord,
+    plan: Plan,
+    left_out: &[String],
+    options: &SourceOptions,
+) -> Result<(Kept, bool), SourceError> {
+    let place = format!("VM {} of the pool", vm.name);
+    let failed = |error: XapiError| failed(&place, error);
+    let SourceOptions { observer, by, .. } = options;
+    // On a failure the snapshot goes before the VM is put back: it may be in the way of that.
+    let mut power = (plan.must_halt || plan.taking == Taking::Checkpoint)
+        .then(|| Power::of(session, observer, vm));
+    let mut kept = Kept { session: session.clone(), observer: observer.clone(), taken: None };
+    if plan.taking == Taking::Itself {
+        return Ok((kept, false));
+    }
+    if let Some(power) = power.as_mut().filter(|_| plan.must_halt) {
+        power.halt(options.shutdown_timeout).map_err(failed)?;
+    }
+    let flushed = observer.before_snapshot();
+    let wish = Wish { taking: plan.taking, left_out, by };
+    let snapshot = flushed.map(|has_flushed| (snapshot::take(session, vm, wish), has_flushed));
+    observer.after_snapshot();
+    let (snapshot, has_flushed) = snapshot.map_err(|source| {
+        let place = format!("VM {}: what has to come before its snapshot failed", vm.name);
+        SourceError::Io { place, source }
+    })?;
+    let snapshot = snapshot.map_err(failed)?;
+    observer.event(Event::SnapshotTaken { uuid: snapshot.vm.uuid.clone() });
+    kept.taken = Some(snapshot);
+    if let Some(power) = &mut power {
+        power.back().map_err(failed)?;
+    }
+    Ok((kept, has_flushed))
+}
+
 fn references(session: &Session, uuids: &[String]) -> Result<Vec<String>, XapiError> {
     let reference = |uuid: &String| {
         let found = session.call("VDI.get_by_uuid", &[Value::from(&**uuid)])?;
@@ -307,24 +459,4 @@ fn originals(session: &Session, disks: &[VdiRecord]) -> BTreeMap<String, String>
         Some((disk.uuid.clone(), uuid.text()?.to_owned()))
     };
     disks.iter().filter_map(original).collect()
-}
-
-/// Says what the pool says, where a damaged stream shows only that something is wrong.
-fn explained(error: SourceError, task: &Task) -> SourceError {
-    if let SourceError::Io { source, .. } = &error
-        && source.get_ref().is_some_and(|inner| inner.is::<XapiError>())
-    {
-        return error;
-    }
-    match task.settle(EXPLAIN_LOOKS) {
-        Ok(TaskState::Failed(error)) => {
-            let label = task.label().to_owned();
-            failed("the pool", XapiError::TaskFailed { label, error })
-        }
-        _ => error,
-    }
-}
-
-fn failed(place: &str, error: XapiError) -> SourceError {
-    SourceError::Io { place: place.to_owned(), source: std::io::Error::other(error) }
 }

@@ -10,6 +10,9 @@ use super::session::{Session, reference};
 use super::value::Value;
 use super::xml;
 
+/// What the labels of our tasks begin with.
+pub const LABEL: &str = "Xenith: ";
+
 /// How a task stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskState {
@@ -43,12 +46,12 @@ pub struct Task {
 impl Task {
     /// Makes a task for a transfer, or fails at the first try.
     pub fn create(session: &Session, label: &str) -> Result<Self, XapiError> {
-        let params = [Value::from(format!("Xenith: {label}")), Value::from("")];
+        let params = [Value::from(format!("{LABEL}{label}")), Value::from("")];
         Self::of(session, label, &session.call_once("task.create", &params)?)
     }
 
     /// Calls a method, once, as a task.
-    fn start(
+    pub fn start(
         session: &Session,
         label: &str,
         method: &str,

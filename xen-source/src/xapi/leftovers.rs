@@ -1,0 +1,272 @@
+//! What backups left behind on a pool, and what becomes of it (contract 6, 1.6).
+//!
+//! Objects are told by marks in their `other_config` that name themselves, never by their names;
+//! tasks, which carry no marks, by the label that ours have. What a backup at work may need is
+//! spared: what is in use, what is young, and the disks that tell what has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::error::XapiError;
+use super::objects::{PowerState, TaskRecord, VbdRecord, VdiRecord, VmRecord, records};
+use super::power::{self, POWER_MARK};
+use super::session::Session;
+use super::snapshot::{self, BY, is_ours, record, take_note};
+use super::task::LABEL;
+use super::time::{self, PoolTime};
+use super::value::Value;
+
+/// The key of a note on a disk that tells what has changed: the repository that it is for.
+pub const REPOSITORY: &str = "xenith-repository";
+
+/// What was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A VM snapshot and its disks.
+    Snapshot,
+    /// The snapshot of a disk, whose VM snapshot is gone.
+    Disk,
+    /// A disk without data that tells what has changed since it was taken.
+    Tracking,
+    /// A VM that was shut down for a backup.
+    Stopped,
+    /// The mark of such a VM, which runs by now.
+    PowerMark,
+    /// A task.
+    Task,
+}
+
+/// Something of ours that was left behind, or is being used by a backup at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// What it is.
+    pub kind: Kind,
+    /// Its uuid.
+    pub uuid: String,
+    /// What it is called.
+    pub name: String,
+    /// Who left it, and when, in a few words; empty if it does not tell.
+    pub by: String,
+    /// How old it is by the clock of the pool, if it tells.
+    pub age: Option<Duration>,
+    /// Whether something is being done with it now.
+    pub is_in_use: bool,
+    /// Whether the next backup tells from it what has changed: the latest of its disk and repository.
+    pub is_latest: bool,
+    reference: String,
+}
+
+/// What is spared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mercy {
+    /// What is younger.
+    pub younger_than: Duration,
+    /// Whether disks that tell what has changed since the latest backup stay.
+    pub keep_tracking: bool,
+}
+
+/// What becomes of something that was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes.
+    Remove,
+    /// The VM is brought back to what it was.
+    Start,
+    /// It stays: something is being done with it.
+    InUse,
+    /// It stays: it may belong to a backup that is at work.
+    Young,
+    /// It stays: the next backup tells from it what has changed.
+    Needed,
+}
+
+impl Leftover {
+    /// Decides what becomes of it. Without an age it is young, unless nothing is.
+    pub fn fate(&self, mercy: Mercy) -> Fate {
+        let is_young = match self.age {
+            Some(age) => age < mercy.younger_than,
+            None => !mercy.younger_than.is_zero(),
+        };
+        match self.kind {
+            _ if self.is_in_use => Fate::InUse,
+            _ if is_young => Fate::Young,
+            Kind::Tracking if self.is_latest && mercy.keep_tracking => Fate::Needed,
+            Kind::Stopped => Fate::Start,
+            _ => Fate::Remove,
+        }
+    }
+}
+
+/// Finds all of it.
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn find(session: &Session) -> Result<Vec<Leftover>, XapiError> {
+    let all = |class: &str| session.call(&format!("{class}.get_all_records"), &[]);
+    let facts = Facts {
+        vms: records(&all("VM")?)?,
+        disks: records(&all("VDI")?)?,
+        drives: records(&all("VBD")?)?,
+        tasks: records(&all("task")?)?,
+        now: PoolTime::parse(&time::now(session)),
+    };
+    Ok(facts.leftovers())
+}
+
+/// Removes one, or starts it; what is gone already is gone.
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
+    let own = &*leftover.reference;
+    let answer = match leftover.kind {
+        Kind::Snapshot => snapshot::remove(session, own),
+        Kind::Disk | Kind::Tracking => snapshot::remove_disk(session, own),
+        Kind::Stopped => {
+            record::<VmRecord>(session, own).and_then(|vm| power::recover(session, &vm))
+        }
+        Kind::PowerMark => take_note(session, "VM", own, POWER_MARK),
+        Kind::Task => {
+            // One that has ended cannot be cancelled, and one that cannot be is destroyed anyway.
+            let _ = session.call_briefly("task.cancel", &[Value::from(own)]);
+            session.call("task.destroy", &[Value::from(own)]).map(drop)
+        }
+    };
+    match answer {
+        Err(error) if error.is_gone() => Ok(()),
+        other => other,
+    }
+}
+
+/// What a pool has.
+struct Facts {
+    vms: Vec<VmRecord>,
+    disks: Vec<VdiRecord>,
+    drives: Vec<VbdRecord>,
+    tasks: Vec<TaskRecord>,
+    now: Option<PoolTime>,
+}
+
+impl Facts {
+    fn leftovers(&self) -> Vec<Leftover> {
+        let drives: BTreeMap<&str, &VbdRecord> =
+            self.drives.iter().map(|drive| (&*drive.reference, drive)).collect();
+        let is_host = |vm: &VmRecord| vm.is_control_domain;
+        let hosts: BTreeSet<&str> =
+            self.vms.iter().filter(|vm| is_host(vm)).map(|vm| &*vm.reference).collect();
+        let users = |disk: &VdiRecord| {
+            let drives = disk.vbds.iter().filter_map(|vbd| drives.get(&**vbd).copied());
+            drives.fold(Users::default(), |users, drive| {
+                let is_host = drive.vm.as_deref().is_some_and(|vm| hosts.contains(vm));
+                Users {
+                    hosts: users.hosts || is_host && drive.is_attached,
+                    vms: users.vms || !is_host,
+                }
+            })
+        };
+        let read: BTreeSet<&str> = self
+            .disks
+            .iter()
+            .filter(|disk| users(disk).hosts)
+            .map(|disk| &*disk.reference)
+            .collect();
+        let vms = self.vms.iter().filter_map(|vm| {
+            let own = vm.vbds.iter().filter_map(|vbd| drives.get(&**vbd)?.vdi.as_deref());
+            let is_read = own.chain(vm.suspend_vdi.as_deref()).any(|disk| read.contains(disk));
+            self.vm(vm, is_read)
+        });
+        let disks = self.disks.iter().filter_map(|disk| self.disk(disk, users(disk)));
+        vms.chain(disks).chain(self.tasks.iter().filter_map(|task| self.task(task))).collect()
+    }
+
+    fn vm(&self, vm: &VmRecord, is_read: bool) -> Option<Leftover> {
+        let (kind, since) = if is_ours(vm.is_a_snapshot, &vm.uuid, &vm.other_config) {
+            (Kind::Snapshot, &*vm.snapshot_time)
+        } else {
+            let (_, since) = power::stopped(vm)?;
+            let is_off = vm.power_state == PowerState::Halted;
+            (if is_off { Kind::Stopped } else { Kind::PowerMark }, since)
+        };
+        let is_snapshot = kind == Kind::Snapshot;
+        Some(Leftover {
+            kind,
+            uuid: vm.uuid.clone(),
+            name: vm.name.clone(),
+            by: if is_snapshot { by(&vm.other_config) } else { String::new() },
+            age: self.age(since),
+            is_in_use: is_snapshot && is_read || !vm.current_operations.is_empty(),
+            is_latest: false,
+            reference: vm.reference.clone(),
+        })
+    }
+
+    /// Disks of VMs, and of VM snapshots, go with these. So do memory images, which are in no drive.
+    fn disk(&self, disk: &VdiRecord, users: Users) -> Option<Leftover> {
+        let is_memory = self.vms.iter().any(|vm| vm.suspend_vdi.as_ref() == Some(&disk.reference));
+        let is_one =
+            is_ours(disk.is_a_snapshot, &disk.uuid, &disk.other_config) && !users.vms && !is_memory;
+        let is_tracking = disk.kind == "cbt_metadata";
+        is_one.then(|| Leftover {
+            kind: if is_tracking { Kind::Tracking } else { Kind::Disk },
+            uuid: disk.uuid.clone(),
+            name: disk.name.clone(),
+            by: by(&disk.other_config),
+            age: self.age(&disk.snapshot_time),
+            is_in_use: users.hosts,
+            is_latest: is_tracking && self.is_latest(disk),
+            reference: disk.reference.clone(),
+        })
+    }
+
+    /// Whether `disk` is the latest that tells changes of a disk that exists, to its repository.
+    fn is_latest(&self, disk: &VdiRecord) -> bool {
+        let Some(of) = &disk.snapshot_of else {
+            return false;
+        };
+        let repository = disk.other_config.get(REPOSITORY);
+        let is_like = |other: &&VdiRecord| {
+            other.kind == disk.kind
+                && other.snapshot_of.as_ref() == Some(of)
+                && other.other_config.get(REPOSITORY) == repository
+                && is_ours(other.is_a_snapshot, &other.uuid, &other.other_config)
+        };
+        let time = |disk: &VdiRecord| (PoolTime::parse(&disk.snapshot_time), disk.uuid.clone());
+        self.disks.iter().any(|other| other.reference == *of)
+            && self.disks.iter().filter(is_like).all(|other| time(other) <= time(disk))
+    }
+
+    /// One that has come anywhere is being used; one that has not is waited for by nobody, once it
+    /// is old.
+    fn task(&self, task: &TaskRecord) -> Option<Leftover> {
+        let name = task.label.strip_prefix(LABEL)?;
+        Some(Leftover {
+            kind: Kind::Task,
+            uuid: task.uuid.clone(),
+            name: name.to_owned(),
+            by: String::new(),
+            age: self.age(&task.created),
+            is_in_use: task.is_pending && task.progress > 0.0,
+            is_latest: false,
+            reference: task.reference.clone(),
+        })
+    }
+
+    fn age(&self, since: &str) -> Option<Duration> {
+        Some(self.now?.since(PoolTime::parse(since)?))
+    }
+}
+
+/// Who has a disk in a drive.
+#[derive(Debug, Clone, Copy, Default)]
+struct Users {
+    /// Hosts, which read it for us.
+    hosts: bool,
+    /// VMs or VM snapshots.
+    vms: bool,
+}
+
+fn by(other_config: &BTreeMap<String, String>) -> String {
+    other_config.get(BY).cloned().unwrap_or_default()
+}

@@ -1,0 +1,432 @@
+//! What a VM goes through for its snapshot, and how it comes back (contract 6).
+//!
+//! [`plan`] decides what is done with a VM. [`Power`] does it and puts the VM back, at the latest
+//! when it is dropped. A VM that is shut down carries a mark meanwhile: the key `xenith-power` in
+//! its `other_config`, with *its own* uuid, how it was, and when. If nobody was left to start it
+//! again, the next backup of that VM does, or a clean-up. A mark that was copied to another object
+//! names another uuid and says nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::source::Consistency;
+
+use super::error::XapiError;
+use super::export::Memory;
+use super::limits::{POWER_PAUSE, POWER_TRIES, SHUTDOWN_LOOKS, TASK_PAUSE};
+use super::objects::{PowerState, VmRecord};
+use super::retry::Nature;
+use super::session::Session;
+use super::snapshot::{record, set_note, take_note};
+use super::source::{Event, Mode, Observer};
+use super::task::{self, Task, TaskState};
+use super::time;
+use super::value::Value;
+
+/// The key of the mark.
+pub const POWER_MARK: &str = "xenith-power";
+
+/// What of a VM is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// Itself: a template, whose disks nobody writes to.
+    Itself,
+    /// A snapshot of its disks.
+    Snapshot,
+    /// A snapshot of its disks and its memory, for which the host suspends it.
+    Checkpoint,
+}
+
+/// What is done with a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Whether it is shut down before, and started after.
+    pub must_halt: bool,
+    /// What is read.
+    pub taking: Taking,
+    /// Whether the memory image is read, too.
+    pub memory: Memory,
+    /// How consistent that will be.
+    pub consistency: Consistency,
+}
+
+/// Decides what is done with a VM that is in `state`; nothing can be, if that is unknown and the
+/// VM would have to be put back into it.
+pub fn plan(state: PowerState, mode: Mode, memory: bool) -> Option<Plan> {
+    let snapshot = |consistency| Plan {
+        must_halt: false,
+        taking: Taking::Snapshot,
+        memory: Memory::Leave,
+        consistency,
+    };
+    let checkpoint = Plan {
+        must_halt: false,
+        taking: Taking::Checkpoint,
+        memory: Memory::Include,
+        consistency: Consistency::Memory,
+    };
+    Some(match (state, mode) {
+        (PowerState::Halted, _) => snapshot(Consistency::Cold),
+        (PowerState::Suspended, Mode::Warm) => checkpoint,
+        (PowerState::Suspended, _) if memory => checkpoint,
+        (PowerState::Suspended, _) | (_, Mode::Hot) => snapshot(Consistency::Crash),
+        (PowerState::Other, _) => return None,
+        (_, Mode::Warm) => checkpoint,
+        (_, Mode::Cold) => Plan { must_halt: true, ..snapshot(Consistency::Cold) },
+    })
+}
+
+/// The plan for a template.
+pub const fn plan_of_template() -> Plan {
+    Plan {
+        must_halt: false,
+        taking: Taking::Itself,
+        memory: Memory::Leave,
+        consistency: Consistency::Cold,
+    }
+}
+
+/// How consistent a snapshot is: as planned, unless the guest had flushed, or somebody else started
+/// the VM meanwhile. `at_snapshot` is what the host found, if it tells.
+pub fn consistency(
+    planned: Consistency,
+    has_flushed: bool,
+    at_snapshot: Option<PowerState>,
+) -> Consistency {
+    match planned {
+        Consistency::Cold if at_snapshot.is_some_and(runs) => Consistency::Crash,
+        Consistency::Crash if has_flushed && at_snapshot.is_none_or(runs) => Consistency::Quiesced,
+        planned => planned,
+    }
+}
+
+fn runs(state: PowerState) -> bool {
+    matches!(state, PowerState::Running | PowerState::Paused)
+}
+
+/// A call that brings a VM nearer to what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Start { paused: bool },
+    Resume { paused: bool },
+    Unpause,
+    Pause,
+}
+
+/// How a VM comes back from `is` to `was`. Only those that ran are brought back: nobody else is
+/// sent anywhere.
+const fn way_back(was: PowerState, is: PowerState) -> Option<Way> {
+    let paused = match was {
+        PowerState::Running => false,
+        PowerState::Paused => true,
+        _ => return None,
+    };
+    match is {
+        PowerState::Halted => Some(Way::Start { paused }),
+        PowerState::Suspended => Some(Way::Resume { paused }),
+        PowerState::Paused if !paused => Some(Way::Unpause),
+        PowerState::Running if paused => Some(Way::Pause),
+        _ => None,
+    }
+}
+
+/// A VM whose power state is changed for a snapshot. When this is dropped the VM is put back.
+pub struct Power {
+    session: Session,
+    observer: Arc<dyn Observer>,
+    /// As it was.
+    vm: VmRecord,
+    is_marked: bool,
+    is_down: bool,
+    is_back: bool,
+}
+
+impl Power {
+    /// Remembers how `vm` is.
+    pub fn of(session: &Session, observer: &Arc<dyn Observer>, vm: &VmRecord) -> Self {
+        let (session, observer, vm) = (session.clone(), observer.clone(), vm.clone());
+        Self { session, observer, vm, is_marked: false, is_down: false, is_back: false }
+    }
+
+    /// Shuts the VM down, and waits for that for `timeout`. It is never forced.
+    ///
+    /// # Errors
+    ///
+    /// [`XapiError::NoShutdown`], or what the pool said.
+    pub fn halt(&mut self, timeout: Duration) -> Result<(), XapiError> {
+        let mark = format!("{} {} {}", self.vm.uuid, word(&self.vm), time::now(&self.session));
+        self.is_marked = true;
+        set_note(&self.session, "VM", &self.vm.reference, POWER_MARK, mark.trim_end())?;
+        if self.vm.power_state == PowerState::Paused {
+            go(&self.session, &self.vm, Way::Unpause)?;
+        }
+        shut_down(&self.session, &self.vm, timeout)?;
+        self.is_down = true;
+        self.observer.event(Event::PoweredDown);
+        Ok(())
+    }
+
+    /// Puts the VM back, and tries that for a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`XapiError::NotBack`]. It is tried again when this is dropped.
+    pub fn back(&mut self) -> Result<(), XapiError> {
+        let mut answer = self.step();
+        for _try in 1..POWER_TRIES {
+            if answer.is_ok() {
+                break;
+            }
+            self.session.pause(POWER_PAUSE);
+            answer = self.step();
+        }
+        let has_moved = answer.map_err(|source| XapiError::NotBack {
+            vm: self.vm.name.clone(),
+            state: word(&self.vm),
+            source: Box::new(source),
+        })?;
+        self.is_back = true;
+        if self.is_marked {
+            // A mark that stays on a VM that runs does nothing, and goes with the next backup.
+            let _ = take_note(&self.session, "VM", &self.vm.reference, POWER_MARK);
+        }
+        if has_moved || self.is_down {
+            self.observer.event(Event::PoweredBack);
+        }
+        Ok(())
+    }
+
+    /// Looks how the VM is, and does what brings it back. Says whether anything was to be done.
+    fn step(&self) -> Result<bool, XapiError> {
+        let now = match record::<VmRecord>(&self.session, &self.vm.reference) {
+            Err(error) if error.is_gone() => return Ok(false),
+            other => other?,
+        };
+        match way_back(self.vm.power_state, now.power_state) {
+            None => Ok(false),
+            Some(way) => go(&self.session, &self.vm, way).map(|()| true),
+        }
+    }
+}
+
+impl Drop for Power {
+    fn drop(&mut self) {
+        if self.is_back {
+            return;
+        }
+        if let Err(error) = self.back() {
+            self.observer.event(Event::NotBack { error });
+        }
+    }
+}
+
+/// How a VM was that an earlier backup shut down, and when that was.
+pub fn stopped(vm: &VmRecord) -> Option<(PowerState, &str)> {
+    let mut words = vm.other_config.get(POWER_MARK)?.split(' ');
+    let (uuid, state) = (words.next()?, words.next()?);
+    let state = match state {
+        "running" => PowerState::Running,
+        "paused" => PowerState::Paused,
+        _ => return None,
+    };
+    let is_one = uuid == vm.uuid && !vm.is_a_snapshot && !vm.is_a_template;
+    is_one.then(|| (state, words.next().unwrap_or_default()))
+}
+
+/// Starts a VM that an earlier backup left shut down, and takes its mark away; so also if it runs
+/// by now.
+///
+/// # Errors
+///
+/// [`XapiError::NotBack`], and the mark stays.
+pub fn recover(session: &Session, vm: &VmRecord) -> Result<(), XapiError> {
+    let Some((was, _)) = stopped(vm) else {
+        return Ok(());
+    };
+    if vm.power_state == PowerState::Halted
+        && let Some(way) = way_back(was, vm.power_state)
+    {
+        let (name, state) = (vm.name.clone(), name_of(was));
+        go(session, vm, way).map_err(|source| XapiError::NotBack {
+            vm: name,
+            state,
+            source: Box::new(source),
+        })?;
+    }
+    take_note(session, "VM", &vm.reference, POWER_MARK)
+}
+
+const fn word(vm: &VmRecord) -> &'static str {
+    name_of(vm.power_state)
+}
+
+const fn name_of(state: PowerState) -> &'static str {
+    if matches!(state, PowerState::Paused) { "paused" } else { "running" }
+}
+
+fn go(session: &Session, vm: &VmRecord, way: Way) -> Result<(), XapiError> {
+    let own = Value::from(&*vm.reference);
+    let (what, method, params) = match way {
+        Way::Start { paused } => {
+            ("start", "VM.start", vec![own, Value::from(paused), Value::from(false)])
+        }
+        Way::Resume { paused } => {
+            ("resumption", "VM.resume", vec![own, Value::from(paused), Value::from(false)])
+        }
+        Way::Unpause => ("resumption", "VM.unpause", vec![own]),
+        Way::Pause => ("pause", "VM.pause", vec![own]),
+    };
+    task::run(session, &format!("{what} of {}", vm.name), method, &params).map(drop)
+}
+
+/// What the VM's record says counts, whatever became of the task.
+fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<(), XapiError> {
+    let label = format!("shutdown of {}", vm.name);
+    let looks = timeout.as_secs() / TASK_PAUSE.as_secs().max(1) + 1;
+    let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+    let ended = session.retrying(Nature::Changes, || {
+        let params = [Value::from(&*vm.reference)];
+        let task = Task::start(session, &label, "VM.clean_shutdown", &params)?;
+        // Dropped, a task that has not ended is cancelled.
+        match task.settle(looks)? {
+            state @ TaskState::Failed(_) => task.success(state).map(|_| true),
+            state => Ok(matches!(state, TaskState::Success { .. })),
+        }
+    });
+    let looks = match &ended {
+        Ok(true) => 1,
+        Err(error) if error.api().is_some() => 0,
+        // The guest was told, and may do it yet.
+        _ => SHUTDOWN_LOOKS,
+    };
+    for look in 0..looks {
+        if look > 0 {
+            session.pause(TASK_PAUSE);
+        }
+        if record::<VmRecord>(session, &vm.reference)?.power_state == PowerState::Halted {
+            return Ok(());
+        }
+    }
+    let (vm, seconds) = (vm.name.clone(), timeout.as_secs());
+    ended.and(Err(XapiError::NoShutdown { vm, seconds }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PowerState::{Halted, Other, Paused, Running, Suspended};
+
+    #[test]
+    fn the_mode_and_the_power_state_decide_what_is_done() {
+        let rows = "
+            halted    any   snapshot   cold
+            running   hot   snapshot   crash
+            paused    hot   snapshot   crash
+            other     hot   snapshot   crash
+            suspended hot   snapshot   crash
+            suspended cold  snapshot   crash
+            suspended warm  checkpoint memory
+            running   warm  checkpoint memory
+            paused    warm  checkpoint memory
+            running   cold  halt       cold
+            paused    cold  halt       cold
+            other     warm  nothing    -
+            other     cold  nothing    -";
+        for row in rows.lines().skip(1) {
+            let words: Vec<_> = row.split_whitespace().collect();
+            let modes = [("hot", Mode::Hot), ("warm", Mode::Warm), ("cold", Mode::Cold)];
+            for (_, mode) in modes.into_iter().filter(|(name, _)| ["any", name].contains(&words[1]))
+            {
+                let found = told(plan(state(words[0]), mode, false));
+                assert_eq!(found, words[2..].join(" "), "{row}");
+            }
+        }
+    }
+
+    fn state(word: &str) -> PowerState {
+        let states = [("halted", Halted), ("running", Running), ("paused", Paused)];
+        let states = states.into_iter().chain([("suspended", Suspended), ("other", Other)]);
+        states.into_iter().find(|(name, _)| *name == word).expect("a state").1
+    }
+
+    fn told(plan: Option<Plan>) -> String {
+        let Some(plan) = plan else {
+            return "nothing -".to_owned();
+        };
+        let taking = match plan.taking {
+            _ if plan.must_halt => "halt".to_owned(),
+            taking => format!("{taking:?}").to_lowercase(),
+        };
+        assert_eq!(plan.memory == Memory::Include, plan.taking == Taking::Checkpoint);
+        format!("{taking} {}", format!("{:?}", plan.consistency).to_lowercase())
+    }
+
+    #[test]
+    fn memory_is_asked_for_only_where_there_is_some() {
+        for mode in [Mode::Hot, Mode::Cold] {
+            assert_eq!(told(plan(Suspended, mode, true)), "checkpoint memory");
+            assert_eq!(told(plan(Halted, mode, true)), "snapshot cold");
+        }
+        assert_eq!(told(plan(Running, Mode::Hot, true)), "snapshot crash");
+    }
+
+    #[test]
+    fn those_that_ran_come_back_from_anywhere() {
+        let start = |paused| Some(Way::Start { paused });
+        let resume = |paused| Some(Way::Resume { paused });
+        let rows = [
+            (Running, Halted, start(false)),
+            (Running, Suspended, resume(false)),
+            (Running, Paused, Some(Way::Unpause)),
+            (Running, Running, None),
+            (Paused, Halted, start(true)),
+            (Paused, Suspended, resume(true)),
+            (Paused, Running, Some(Way::Pause)),
+            (Paused, Paused, None),
+            (Running, Other, None),
+            (Halted, Running, None),
+            (Suspended, Halted, None),
+            (Other, Halted, None),
+        ];
+        for (was, is, way) in rows {
+            assert_eq!(way_back(was, is), way, "from {is:?} to {was:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_host_found_decides_how_consistent_a_snapshot_is() {
+        use Consistency::{Cold, Crash, Memory, Quiesced};
+        let rows = [
+            (Cold, false, Some(Halted), Cold),
+            (Cold, true, None, Cold),
+            (Cold, false, Some(Running), Crash),
+            (Crash, false, Some(Running), Crash),
+            (Crash, true, Some(Running), Quiesced),
+            (Crash, true, None, Quiesced),
+            (Crash, true, Some(Suspended), Crash),
+            (Memory, true, Some(Running), Memory),
+        ];
+        for (planned, has_flushed, found, expected) in rows {
+            assert_eq!(consistency(planned, has_flushed, found), expected, "{planned:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_mark_with_the_own_uuid_says_anything() {
+        let marked = |mark: &str, is_a_snapshot: bool| {
+            let json = format!(
+                r#"{{"uuid":"u","is_a_snapshot":{is_a_snapshot},"other_config":{{"{POWER_MARK}":"{mark}"}}}}"#
+            );
+            let value = crate::xapi::json::parse_value(json.as_bytes()).expect("a record");
+            let vm = <VmRecord as crate::xapi::objects::Record>::of("r", &value).expect("a VM");
+            stopped(&vm).map(|(state, since)| (state, since.to_owned()))
+        };
+        assert_eq!(marked("u running T", false), Some((Running, "T".to_owned())));
+        assert_eq!(marked("u paused", false), Some((Paused, String::new())));
+        for (mark, is_a_snapshot) in
+            [("v running T", false), ("u", false), ("u halted", false), ("u running T", true)]
+        {
+            assert_eq!(marked(mark, is_a_snapshot), None, "{mark}");
+        }
+    }
+}
