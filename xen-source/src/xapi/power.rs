@@ -187,8 +187,9 @@ impl Power {
         })?;
         self.is_back = true;
         if self.is_marked {
+            let unmark = || take_note(&self.session, "VM", &self.vm.reference, POWER_MARK);
             // A mark that stays on a VM that runs does nothing, and goes with the next backup.
-            let _ = take_note(&self.session, "VM", &self.vm.reference, POWER_MARK);
+            let _ = unmark().or_else(|_| unmark());
         }
         if has_moved || self.is_down {
             self.observer.event(Event::PoweredBack);

@@ -58,8 +58,10 @@ pub fn take(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnaps
     match made.and_then(|()| disks_of(session, &snapshot)) {
         Ok((record, disks)) => Ok(OurSnapshot { vm: record, disks }),
         Err(error) => {
-            // What is marked by now goes; what is not, people see by its name.
-            let _ = remove(session, &snapshot);
+            // Marked or not, it is the one that was just made. If it stays, people see it by its
+            // name, or a clean-up by its mark.
+            let _ = disks_of(session, &snapshot)
+                .and_then(|(vm, disks)| remove_taken(session, &OurSnapshot { vm, disks }));
             Err(error)
         }
     }
@@ -95,7 +97,7 @@ pub fn remove_taken(session: &Session, taken: &OurSnapshot) -> Result<(), XapiEr
     }
     done(task::run(session, "removal of a snapshot", "VM.destroy", &vm))?;
     let disks = taken.disks.iter();
-    let removed: Vec<_> = disks.map(|disk| remove_disk(session, &disk.reference)).collect();
+    let removed: Vec<_> = disks.map(|disk| destroy(session, disk)).collect();
     removed.into_iter().collect()
 }
 
@@ -187,7 +189,7 @@ fn leave_out(session: &Session, snapshot: &str, left_out: &[String]) -> Result<(
             continue;
         }
         done(session.call("VBD.destroy", &[Value::from(vbd)]))?;
-        remove_disk(session, &disk.reference)?;
+        destroy(session, &disk)?;
     }
     Ok(())
 }
@@ -244,29 +246,35 @@ fn has_own_memory(session: &Session, snapshot: &VmRecord) -> bool {
         && original.is_none_or(|vm| vm.suspend_vdi != snapshot.suspend_vdi)
 }
 
-/// Destroys a disk, if its mark is good and no VM has it by now. The disk of a host that is still
-/// about to let it go is waited for (contract 0.12).
+/// Destroys a disk, if its mark is good; what is gone already is gone.
 ///
 /// # Errors
 ///
 /// What the pool said.
 pub fn remove_disk(session: &Session, disk: &str) -> Result<(), XapiError> {
-    let Some(current) = unless_gone(record::<VdiRecord>(session, disk))? else {
+    match unless_gone(record::<VdiRecord>(session, disk))? {
+        Some(disk) if is_ours(disk.is_a_snapshot, &disk.uuid, &disk.other_config) => {
+            destroy(session, &disk)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Destroys a disk, unless a VM has it by now. One that a host is still about to let go is waited
+/// for (contract 0.12).
+fn destroy(session: &Session, disk: &VdiRecord) -> Result<(), XapiError> {
+    let Some(disk) = unless_gone(record::<VdiRecord>(session, &disk.reference))? else {
         return Ok(());
     };
-    if !is_ours(current.is_a_snapshot, &current.uuid, &current.other_config) {
+    if users_of(session, &disk)?.iter().any(|(_, is_host)| !is_host) {
         return Ok(());
     }
-    let users = users_of(session, &current)?;
-    if users.iter().any(|(_, is_host)| !is_host) {
-        return Ok(());
-    }
-    let params = [Value::from(disk)];
+    let params = [Value::from(&*disk.reference)];
     done(session.retrying(Nature::Removes, || {
         let task = Task::start(session, "removal of a disk", "VDI.destroy", &params)?;
         task.wait().inspect_err(|error| {
             if Failure::of(error) == Failure::DiskInUse {
-                unplug(session, &current);
+                unplug(session, &disk);
             }
         })
     }))

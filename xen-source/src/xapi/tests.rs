@@ -1,9 +1,13 @@
 //! The client against small hosts that answer what a test tells them to.
 
 mod host;
+mod leftovers;
+mod power_calls;
+mod powers;
 mod sessions;
 mod sources;
 mod tls;
+mod transfer_calls;
 mod transfers;
 mod world;
 

@@ -3,22 +3,26 @@
 use std::sync::{Arc, Mutex};
 
 use engine::source::{NextSegment, SEGMENT_LEN, Source, SourceError, SourceFacts};
-use serde_json::json;
 
 use super::host::Host;
 use super::maker::Archive;
 use super::world::{DISK_UUID, Outcome, Shared, VM, connect};
+use crate::xapi::Pool;
 use crate::xapi::snapshot::MARK;
 use crate::xapi::source::{Event, Observer, SourceOptions};
-use crate::xapi::{Leftover, Pool};
 
+/// Keeps what it is told.
 #[derive(Default)]
-struct Diary(Mutex<Vec<String>>);
+pub struct Diary(pub Mutex<Vec<String>>);
 
 impl Observer for Diary {
     fn event(&self, event: Event) {
         let text = match event {
             Event::DiskBegins { .. } => return,
+            Event::PoweredDown => "down".to_owned(),
+            Event::PoweredBack => "back".to_owned(),
+            Event::NotBack { error } => format!("not back: {error}"),
+            Event::NotScanned { sr, error } => format!("not scanned {sr}: {error}"),
             Event::SnapshotTaken { uuid } => format!("taken {uuid}"),
             Event::SnapshotRemoved { uuid } => format!("removed {uuid}"),
             Event::SnapshotStays { uuid, error } => format!("stays {uuid}: {error}"),
@@ -27,7 +31,8 @@ impl Observer for Diary {
     }
 }
 
-fn world() -> (Shared, Host, Pool) {
+/// A pool whose VM can be exported.
+pub fn world() -> (Shared, Host, Pool) {
     let world = Shared::new();
     let host = world.host();
     world.get().export = Archive::sample().make();
@@ -35,14 +40,16 @@ fn world() -> (Shared, Host, Pool) {
     (world, host, pool)
 }
 
-fn open(pool: &Pool, diary: &Arc<Diary>) -> Result<Box<dyn Source>, SourceError> {
+pub fn open(pool: &Pool, diary: &Arc<Diary>) -> Result<Box<dyn Source>, SourceError> {
     let vm = pool.vms().expect("VMs").remove(0);
     let source = pool.source(&vm.record, SourceOptions::new(diary.clone()))?;
     Ok(Box::new(source))
 }
 
 /// Keys of all disks and streams, and the facts.
-fn read(mut source: Box<dyn Source>) -> Result<(Vec<(String, String)>, SourceFacts), SourceError> {
+pub fn read(
+    mut source: Box<dyn Source>,
+) -> Result<(Vec<(String, String)>, SourceFacts), SourceError> {
     let mut buffer = vec![0; SEGMENT_LEN];
     let mut disks = Vec::new();
     while let Some(disk) = source.next_disk()? {
@@ -53,11 +60,11 @@ fn read(mut source: Box<dyn Source>) -> Result<(Vec<(String, String)>, SourceFac
 }
 
 #[track_caller]
-fn check_nothing_stays(world: &Shared) {
+pub fn check_nothing_stays(world: &Shared) {
     let world = world.get();
     assert_eq!(world.tasks.len(), 0, "tasks");
     let names: Vec<_> = world.objects.keys().map(|(_, name)| name.as_str()).collect();
-    assert_eq!(names, ["OpaqueRef:sr", "OpaqueRef:vbd", "OpaqueRef:vdi", VM]);
+    assert_eq!(names, ["OpaqueRef:pbd", "OpaqueRef:sr", "OpaqueRef:vbd", "OpaqueRef:vdi", VM]);
 }
 
 #[test]
@@ -156,7 +163,9 @@ fn a_snapshot_is_not_taken_twice_when_its_task_cannot_be_seen() {
     let (world, _host, pool) = world();
     let away = ("task.get_record", vec!["HOST_OFFLINE", "x"]);
     world.get().refusals = std::iter::repeat_n(away, 6).collect();
-    assert!(open(&pool, &Arc::default()).is_err());
+    let vm = pool.vms().expect("VMs").remove(0);
+    let options = SourceOptions { scan: false, ..SourceOptions::new(Arc::new(Diary::default())) };
+    assert!(pool.source(&vm.record, options).is_err());
     assert_eq!(world.get().has_called("VM.snapshot"), 1);
 }
 
@@ -178,37 +187,4 @@ fn a_disk_that_is_still_in_use_is_waited_for() {
     world.get().refusals = std::iter::repeat_n(in_use, 9).collect();
     open(&pool, &Arc::default()).and_then(read).expect("a whole VM");
     check_nothing_stays(&world);
-}
-
-#[test]
-fn a_snapshot_that_stays_is_reported_and_found_again() {
-    let (world, _host, pool) = world();
-    world.get().refusals = [("VM.destroy", vec!["OPERATION_BLOCKED", "x"])].into();
-    let diary = Arc::new(Diary::default());
-    read(open(&pool, &diary).expect("a source")).expect("a whole VM");
-    let stays = "stays snapshot-uuid: removal of a snapshot failed: OPERATION_BLOCKED(x)";
-    assert_eq!(diary.0.lock().expect("a lock")[1], stays);
-    let leftovers = pool.leftovers().expect("a list");
-    assert!(matches!(&leftovers[0], Leftover::Snapshot(vm) if vm.uuid == "snapshot-uuid"));
-    leftovers.iter().for_each(|leftover| pool.remove(leftover).expect("removed"));
-    check_nothing_stays(&world);
-}
-
-#[test]
-fn only_what_carries_a_mark_of_its_own_is_ours() {
-    let (world, _host, pool) = world();
-    let others = [
-        ("a VM with a copied mark", false, "snapshot-uuid"),
-        ("a VM with a mark of its own, which is no snapshot", false, "u"),
-        ("a snapshot with a copied mark", true, "snapshot-uuid"),
-        ("a snapshot of somebody else", true, ""),
-    ];
-    for (name, is_a_snapshot, mark) in others {
-        let record = json!({"uuid": "u", "name_label": name, "is_a_snapshot": is_a_snapshot,
-            "other_config": {MARK: mark}});
-        let record = record.as_object().expect("a record").clone();
-        world.get().objects.insert(("VM".into(), format!("OpaqueRef:{name}")), record.clone());
-        world.get().objects.insert(("VDI".into(), format!("OpaqueRef:{name}")), record);
-    }
-    assert_eq!(pool.leftovers().expect("a list").len(), 0);
 }

@@ -17,6 +17,9 @@ pub const VM: &str = "OpaqueRef:vm";
 /// What the VM's first disk is called for ever.
 pub const DISK_UUID: &str = "11111111-0000-0000-0000-000000000000";
 
+/// What the clocks of hosts say.
+pub const NOW: &str = "20261122T06:30:00Z";
+
 /// What becomes of a transfer.
 #[derive(Clone)]
 pub enum Outcome {
@@ -42,6 +45,7 @@ pub enum Outcome {
 /// A task: its status and its error or result.
 #[derive(Clone)]
 pub struct TaskEntry {
+    pub label: String,
     pub status: &'static str,
     pub error: Vec<String>,
     pub result: String,
@@ -63,6 +67,12 @@ pub struct World {
     pub refusals: VecDeque<(&'static str, Vec<&'static str>)>,
     pub export: Vec<u8>,
     pub outcome: Outcome,
+    /// Behind so many calls that are not about tasks, one fails.
+    pub fails_after: Option<usize>,
+    /// The method whose task never ends.
+    pub hangs: &'static str,
+    /// The power state that the VM is left in by a checkpoint.
+    pub left_by_checkpoint: Option<&'static str>,
     pub uploaded: Option<Vec<u8>>,
     count: usize,
 }
@@ -93,9 +103,11 @@ impl Shared {
             "userdevice": "0"});
         let vdi = json!({"uuid": DISK_UUID, "virtual_size": "5241856", "VBDs": ["OpaqueRef:vbd"],
             "is_a_snapshot": false, "other_config": {}, "SR": "OpaqueRef:sr"});
-        let sr = json!({"uuid": "sr-uuid", "name_label": "local"});
+        let sr = json!({"uuid": "sr-uuid", "name_label": "local", "PBDs": ["OpaqueRef:pbd"]});
+        let pbd = json!({"uuid": "pbd-uuid", "currently_attached": true});
         let of = [("VM", VM, vm), ("VBD", "OpaqueRef:vbd", vbd), ("VDI", "OpaqueRef:vdi", vdi)];
-        for (class, reference, record) in of.into_iter().chain([("SR", "OpaqueRef:sr", sr)]) {
+        let storage = [("SR", "OpaqueRef:sr", sr), ("PBD", "OpaqueRef:pbd", pbd)];
+        for (class, reference, record) in of.into_iter().chain(storage) {
             let record = record.as_object().expect("a record").clone();
             objects.insert((class.to_owned(), reference.to_owned()), record);
         }
@@ -111,6 +123,9 @@ impl Shared {
             refusals: VecDeque::new(),
             export: Vec::new(),
             outcome: Outcome::Success,
+            fails_after: None,
+            hangs: "",
+            left_by_checkpoint: None,
             uploaded: None,
             count: 0,
         })))
@@ -216,6 +231,16 @@ impl World {
             let (_, error) = self.refusals.remove(at).expect("a refusal");
             return refuse(&error);
         }
+        if !method.starts_with("task.") && !method.starts_with("Async.") {
+            match &mut self.fails_after {
+                Some(0) => {
+                    self.fails_after = None;
+                    return refuse(&["INTERNAL_ERROR", method]);
+                }
+                Some(more) => *more -= 1,
+                None => {}
+            }
+        }
         if own != self.coordinator {
             return refuse(&["HOST_IS_SLAVE", &self.coordinator]);
         }
@@ -232,13 +257,16 @@ impl World {
         }
         if let Some(method) = method.strip_prefix("Async.") {
             let task = self.fresh("task");
-            let entry = match self.call(own, method, params) {
-                Ok(result) => {
-                    let result = format!("<value>{}</value>", result.as_str().unwrap_or(""));
-                    TaskEntry { status: "success", error: Vec::new(), result }
+            let (label, error) = (format!("Async.{method}"), Vec::new());
+            let mut entry = TaskEntry { label, status: "pending", error, result: String::new() };
+            if self.hangs != method {
+                entry.status = "success";
+                match self.call(own, method, params) {
+                    Ok(Json::String(result)) => entry.result = format!("<value>{result}</value>"),
+                    Ok(_) => {}
+                    Err(error) => (entry.status, entry.error) = ("failure", error),
                 }
-                Err(error) => TaskEntry { status: "failure", error, result: String::new() },
-            };
+            }
             self.tasks.insert(task.clone(), entry);
             return Ok(json!(task));
         }
@@ -249,9 +277,11 @@ impl World {
                 Ok(json!(""))
             }
             "pool" => {
-                let record = json!({"uuid": self.pool_uuid, "name_label": "lab"});
+                let record = json!({"uuid": self.pool_uuid, "name_label": "lab",
+                    "master": "OpaqueRef:host-0"});
                 Ok(json!({"OpaqueRef:pool": record}))
             }
+            "host" if verb == "get_servertime" => Ok(json!(NOW)),
             "host" => Ok(self.hosts()),
             "task" => self.task(verb, text(1)),
             _ => self.object(class, verb, params),
@@ -267,9 +297,17 @@ impl World {
     }
 
     fn task(&mut self, verb: &str, task: &str) -> Result<Json, Vec<String>> {
+        if verb == "get_all_records" {
+            let record = |(task, entry): (&String, &TaskEntry)| {
+                let record = json!({"uuid": task, "name_label": entry.label,
+                    "status": entry.status, "progress": 0.0, "created": "20261121T06:00:00Z"});
+                (task.clone(), record)
+            };
+            return Ok(Json::Object(self.tasks.iter().map(record).collect()));
+        }
         if verb == "create" {
-            let (task, error) = (self.fresh("task"), Vec::new());
-            let entry = TaskEntry { status: "pending", error, result: String::new() };
+            let (label, task, error) = (task.to_owned(), self.fresh("task"), Vec::new());
+            let entry = TaskEntry { label, status: "pending", error, result: String::new() };
             self.tasks.insert(task.clone(), entry);
             return Ok(json!(task));
         }
@@ -303,6 +341,11 @@ impl World {
             self.calls.push(format!("left out: {}", params.get(3).unwrap_or(&Json::Null)));
             return Ok(json!(self.snapshot(text(2))));
         }
+        if class == "VM"
+            && let Some(answer) = self.power(verb, params)
+        {
+            return answer;
+        }
         let key = (class.to_owned(), text(1).to_owned());
         let record = self.objects.get_mut(&key).ok_or_else(gone)?;
         match verb {
@@ -313,6 +356,14 @@ impl World {
             "add_to_other_config" => record["other_config"][text(2)] = params[3].clone(),
             "remove_from_other_config" => {
                 drop(record["other_config"].as_object_mut().expect("a map").remove(text(2)));
+            }
+            "scan" => {}
+            "unplug" => drop(record.insert("currently_attached".into(), json!(false))),
+            "destroy" if record.get("power_state") == Some(&json!("Suspended")) => {
+                return Err(vec!["VM_BAD_POWER_STATE".into(), text(1).into()]);
+            }
+            "destroy" if class == "VDI" && self.is_plugged(text(1)) => {
+                return Err(vec!["VDI_IN_USE".into(), text(1).into(), "destroy".into()]);
             }
             "destroy" => {
                 self.objects.remove(&key);
@@ -325,7 +376,7 @@ impl World {
     }
 
     /// As xapi does it: notes are copied, the result is a template.
-    fn snapshot(&mut self, name: &str) -> String {
+    pub fn snapshot(&mut self, name: &str) -> String {
         let snapshot = "OpaqueRef:snapshot".to_owned();
         let mut vm = self.record("VM", VM).clone();
         let mut vdi = self.record("VDI", "OpaqueRef:vdi").clone();
@@ -335,90 +386,20 @@ impl World {
         }
         vm.insert("is_a_snapshot".into(), json!(true));
         vm.insert("is_a_template".into(), json!(true));
+        vm.insert("snapshot_time".into(), json!(NOW));
+        let state = vm.insert("power_state".into(), json!("Halted")).expect("a state");
+        vm.insert("snapshot_info".into(), json!({"power-state-at-snapshot": state}));
         vm.insert("VBDs".into(), json!(["OpaqueRef:drive"]));
         vdi.insert("uuid".into(), json!(super::maker::Archive::vdi_uuid(0)));
         vdi.insert("is_a_snapshot".into(), json!(true));
         vdi.insert("snapshot_of".into(), json!("OpaqueRef:vdi"));
-        vdi.insert("VBDs".into(), json!([]));
+        vdi.insert("snapshot_time".into(), json!(NOW));
+        vdi.insert("VBDs".into(), json!(["OpaqueRef:drive"]));
         self.objects.insert(("VM".into(), snapshot.clone()), vm);
         self.objects.insert(("VDI".into(), "OpaqueRef:disk".into()), vdi);
         let vbd = vbd.as_object().expect("a record").clone();
         self.objects.insert(("VBD".into(), "OpaqueRef:drive".into()), vbd);
         snapshot
-    }
-
-    fn export(&mut self, own: &str, incoming: &Incoming) -> Reply {
-        self.calls.push(format!("GET {} at {own}", incoming.path));
-        let session = incoming.cookie("session_id");
-        let is_refused = self.refusals.pop_front_if(|(method, _)| *method == "GET").is_some();
-        if is_refused || !self.sessions.contains(&session) {
-            return Reply::http("401 Unauthorised", "", b"");
-        }
-        let task = incoming.cookie("task_id");
-        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
-        let mut whole = [&head[..], &self.export].concat();
-        let entry = self.tasks.get_mut(&task).expect("a task");
-        match self.outcome.clone() {
-            Outcome::Success => entry.status = "success",
-            Outcome::Failure(code) => {
-                entry.status = "failure";
-                entry.error = vec![code.to_owned(), "why".to_owned()];
-                let page = format!("HTTP/1.1 500 Internal Error\r\n\r\n<html>{code}</html>");
-                whole.extend_from_slice(page.as_bytes());
-            }
-            Outcome::Lost => drop(self.tasks.remove(&task)),
-            Outcome::Silence => return Reply::Silence(whole),
-            Outcome::Broken => {
-                let long = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40);
-                return Reply::Bytes([long.as_bytes(), &self.export].concat());
-            }
-            Outcome::Refusal(status, page) => return Reply::http(status, "", page.as_bytes()),
-            Outcome::Enough | Outcome::TooMuch => unreachable!("for imports"),
-            Outcome::Elsewhere(place) if place == own => entry.status = "success",
-            Outcome::Elsewhere(place) => {
-                let location = format!("Location: https://{place}{}\r\n", incoming.path);
-                return Reply::http("302 Found", &location, b"");
-            }
-        }
-        Reply::Rude(whole)
-    }
-
-    fn import(&mut self, shared: Shared, incoming: &Incoming) -> Reply {
-        self.calls.push(format!("PUT {}", incoming.path));
-        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
-        let task = incoming.cookie("task_id");
-        match self.outcome.clone() {
-            Outcome::Elsewhere(place) => {
-                let location = format!("Location: https://{place}{}\r\n", incoming.path);
-                Reply::http("302 Found", &location, b"")
-            }
-            Outcome::Refusal(status, page) => Reply::http(status, "", page.as_bytes()),
-            Outcome::Enough | Outcome::TooMuch => {
-                let entry = self.tasks.get_mut(&task).expect("a task");
-                let is_good = matches!(self.outcome, Outcome::Enough);
-                entry.status = if is_good { "success" } else { "failure" };
-                entry.error = vec!["VDI_IO_ERROR".to_owned(), "Device I/O errors".to_owned()];
-                Reply::Rude(head.to_vec())
-            }
-            outcome => {
-                let keep = move |body: Vec<u8>| {
-                    let mut world = shared.get();
-                    world.uploaded = Some(body);
-                    let Some(entry) = world.tasks.get_mut(&task) else {
-                        return;
-                    };
-                    entry.status = "success";
-                    let reference = "<value>OpaqueRef:new</value>";
-                    entry.result =
-                        format!("<value><array><data>{reference}</data></array></value>");
-                    if let Outcome::Failure(code) = outcome {
-                        entry.status = "failure";
-                        entry.error = vec![code.to_owned()];
-                    }
-                };
-                Reply::Read(head.to_vec(), Arc::new(keep))
-            }
-        }
     }
 }
 
