@@ -295,10 +295,10 @@ fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<(), 
         }
     });
     let looks = match &ended {
-        Ok(true) => 1,
-        Err(error) if error.api().is_some() => 0,
         // The guest was told, and may do it yet.
-        _ => SHUTDOWN_LOOKS,
+        Ok(false) => SHUTDOWN_LOOKS,
+        Err(error) if error.api().is_none() => SHUTDOWN_LOOKS,
+        _ => 1,
     };
     for look in 0..looks {
         if look > 0 {

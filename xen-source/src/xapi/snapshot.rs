@@ -53,7 +53,10 @@ pub fn take(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnaps
         Taking::Itself | Taking::Snapshot => snapshot(session, vm, wish.left_out)?,
     };
     let made = mark(session, &snapshot, wish.by)
-        .and_then(|()| leave_out(session, &snapshot, wish.left_out))
+        .and_then(|()| match wish.taking {
+            Taking::Checkpoint => leave_out(session, &snapshot, wish.left_out),
+            Taking::Itself | Taking::Snapshot => Ok(()),
+        })
         .and_then(|()| dress(session, vm, &snapshot));
     match made.and_then(|()| disks_of(session, &snapshot)) {
         Ok((record, disks)) => Ok(OurSnapshot { vm: record, disks }),

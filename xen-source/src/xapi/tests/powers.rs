@@ -97,6 +97,20 @@ fn memory_of_a_suspended_vm_comes_along_if_it_is_asked_for() {
     check_as_before(&world, "Suspended");
 }
 
+#[test]
+fn disks_that_are_not_wanted_go_from_a_snapshot_with_memory() {
+    let (world, _host, pool) = world_with("Running");
+    let vm = pool.vms().expect("VMs").remove(0);
+    let options = SourceOptions::new(Arc::new(Diary::default()));
+    let left_out = vec![DISK_UUID.to_owned()];
+    let options = SourceOptions { mode: Mode::Warm, left_out, ..options };
+    let source = pool.source(&vm.record, options).expect("a source");
+    let is_there = |name: &str| world.get().objects.keys().any(|(_, other)| other == name);
+    assert_eq!((is_there("OpaqueRef:snapshot"), is_there("OpaqueRef:disk")), (true, false));
+    drop(source);
+    check_as_before(&world, "Running");
+}
+
 /// Each call fails in turn: the VM is as before, and what stays is told.
 #[test]
 fn whatever_fails_the_vm_comes_back_and_no_snapshot_stays() {

@@ -223,6 +223,16 @@ impl World {
         format!("OpaqueRef:{kind}-{}", self.count)
     }
 
+    /// Whether it is the turn of this call to fail.
+    fn fails_now(&mut self, method: &str) -> bool {
+        if method.starts_with("task.") || method.starts_with("Async.") {
+            return false;
+        }
+        let left = self.fails_after;
+        self.fails_after = left.and_then(|left| left.checked_sub(1));
+        left == Some(0)
+    }
+
     fn call(&mut self, own: &str, method: &str, params: &[Json]) -> Result<Json, Vec<String>> {
         let refuse = |error: &[&str]| Err(error.iter().map(|part| (*part).to_owned()).collect());
         let text = |place: usize| params.get(place).and_then(Json::as_str).unwrap_or_default();
@@ -231,15 +241,8 @@ impl World {
             let (_, error) = self.refusals.remove(at).expect("a refusal");
             return refuse(&error);
         }
-        if !method.starts_with("task.") && !method.starts_with("Async.") {
-            match &mut self.fails_after {
-                Some(0) => {
-                    self.fails_after = None;
-                    return refuse(&["INTERNAL_ERROR", method]);
-                }
-                Some(more) => *more -= 1,
-                None => {}
-            }
+        if self.fails_now(method) {
+            return refuse(&["INTERNAL_ERROR", method]);
         }
         if own != self.coordinator {
             return refuse(&["HOST_IS_SLAVE", &self.coordinator]);
