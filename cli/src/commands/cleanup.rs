@@ -91,7 +91,7 @@ impl LeftoverEntry {
             Kind::Disk => "disk",
             Kind::Tracking => "tracking",
             Kind::Stopped => "stopped",
-            Kind::PowerMark => "power-mark",
+            Kind::Mark => "mark",
             Kind::Task => "task",
         };
         Self {
@@ -110,7 +110,7 @@ impl LeftoverEntry {
             Kind::Disk => format!("snapshot {uuid} of disk {name}"),
             Kind::Tracking => format!("changes {uuid} of disk {name}"),
             Kind::Stopped => format!("VM {name} ({uuid}), which a backup had shut down"),
-            Kind::PowerMark => format!("mark of VM {name} ({uuid}), which runs again"),
+            Kind::Mark => format!("mark of VM {name} ({uuid})"),
             Kind::Task => format!("task {uuid} ({name})"),
         };
         match &self.by {

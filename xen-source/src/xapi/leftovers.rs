@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::error::XapiError;
 use super::objects::{PowerState, TaskRecord, VbdRecord, VdiRecord, VmRecord, records};
-use super::power::{self, POWER_MARK};
+use super::power;
 use super::session::Session;
-use super::snapshot::{self, BY, is_ours, record, take_note};
+use super::snapshot::{
+    self, BY, TAKING, is_our_snapshot, is_ours, record, take_note, taking_since,
+};
 use super::task::LABEL;
 use super::time::{self, PoolTime};
 use super::value::Value;
@@ -30,8 +32,9 @@ pub enum Kind {
     Tracking,
     /// A VM that was shut down for a backup.
     Stopped,
-    /// The mark of such a VM, which runs by now.
-    PowerMark,
+    /// A mark of a VM: that it was shut down, though it runs by now, or that a snapshot of it was
+    /// being taken.
+    Mark,
     /// A task.
     Task,
 }
@@ -124,10 +127,9 @@ pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
     let answer = match leftover.kind {
         Kind::Snapshot => snapshot::remove(session, own),
         Kind::Disk | Kind::Tracking => snapshot::remove_disk(session, own),
-        Kind::Stopped => {
-            record::<VmRecord>(session, own).and_then(|vm| power::recover(session, &vm))
-        }
-        Kind::PowerMark => take_note(session, "VM", own, POWER_MARK),
+        Kind::Stopped | Kind::Mark => record::<VmRecord>(session, own)
+            .and_then(|vm| power::recover(session, &vm))
+            .and_then(|()| take_note(session, "VM", own, TAKING)),
         Kind::Task => {
             // One that has ended cannot be cancelled, and one that cannot be is destroyed anyway.
             let _ = session.call_briefly("task.cancel", &[Value::from(own)]);
@@ -182,12 +184,15 @@ impl Facts {
     }
 
     fn vm(&self, vm: &VmRecord, is_read: bool) -> Option<Leftover> {
-        let (kind, since) = if is_ours(vm.is_a_snapshot, &vm.uuid, &vm.other_config) {
+        let of = vm.snapshot_of.as_ref();
+        let of = of.and_then(|of| self.vms.iter().find(|other| other.reference == *of));
+        let (kind, since) = if is_our_snapshot(vm, of) {
             (Kind::Snapshot, &*vm.snapshot_time)
-        } else {
-            let (_, since) = power::stopped(vm)?;
+        } else if let Some((_, since)) = power::stopped(vm) {
             let is_off = vm.power_state == PowerState::Halted;
-            (if is_off { Kind::Stopped } else { Kind::PowerMark }, since)
+            (if is_off { Kind::Stopped } else { Kind::Mark }, since)
+        } else {
+            (Kind::Mark, taking_since(&vm.uuid, &vm.other_config)?)
         };
         let is_snapshot = kind == Kind::Snapshot;
         Some(Leftover {

@@ -3,6 +3,10 @@
 //! What is ours carries a mark in `other_config`: the key `xenith` with *its own* uuid. Hosts copy
 //! `other_config` to snapshots and clones, and so do exports; a copied mark names another object
 //! and says nothing. Nothing without a good mark is ever removed.
+//!
+//! A snapshot can only be marked once it is there. So while one is being taken its VM carries a
+//! note, which the host copies to the snapshot: with that, and the name that it was given, a
+//! snapshot of a backup that was killed just then is known, too.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +23,8 @@ use super::value::Value;
 pub const MARK: &str = "xenith";
 /// The key of a note beside the mark: who took the snapshot, and when.
 pub const BY: &str = "xenith-by";
+/// The key of the note that a VM carries while its snapshot is being taken: its uuid, and when.
+pub const TAKING: &str = "xenith-taking";
 
 /// A snapshot of ours, and its disks.
 #[derive(Debug, Clone)]
@@ -48,6 +54,16 @@ pub struct Wish<'a> {
 /// What the pool said. Then there is no snapshot, or it was removed again, or it is called
 /// "Xenith: unfinished snapshot".
 pub fn take(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnapshot, XapiError> {
+    let note = format!("{} {}", vm.uuid, time::now(session));
+    let made = set_note(session, "VM", &vm.reference, TAKING, note.trim_end())
+        .and_then(|()| make(session, vm, wish));
+    let unnote = || take_note(session, "VM", &vm.reference, TAKING);
+    // A note that stays says nothing without a snapshot, and goes with the next backup.
+    let _ = unnote().or_else(|_| unnote());
+    made
+}
+
+fn make(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnapshot, XapiError> {
     let snapshot = match wish.taking {
         Taking::Checkpoint => checkpoint(session, vm)?,
         Taking::Itself | Taking::Snapshot => snapshot(session, vm, wish.left_out)?,
@@ -81,10 +97,27 @@ pub fn remove(session: &Session, snapshot: &str) -> Result<(), XapiError> {
         Err(error) if error.is_gone() => return Ok(()),
         Err(error) => return Err(error),
     };
-    if !is_ours(vm.is_a_snapshot, &vm.uuid, &vm.other_config) {
+    let of = vm.snapshot_of.as_deref().and_then(|of| record::<VmRecord>(session, of).ok());
+    if !is_our_snapshot(&vm, of.as_ref()) {
         return Ok(());
     }
     remove_taken(session, &OurSnapshot { vm, disks })
+}
+
+/// Whether `vm` is a snapshot that carries a mark of its own, or one of the VM `of` that was being
+/// taken when its backup was killed.
+pub fn is_our_snapshot(vm: &VmRecord, of: Option<&VmRecord>) -> bool {
+    let was_being_taken = vm.is_a_snapshot
+        && vm.name == UNFINISHED
+        && of.is_some_and(|of| taking_since(&of.uuid, &vm.other_config).is_some());
+    was_being_taken || is_ours(vm.is_a_snapshot, &vm.uuid, &vm.other_config)
+}
+
+/// Since when a snapshot of the VM `uuid` is being taken, by the note in `other_config`.
+pub fn taking_since<'a>(uuid: &str, other_config: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let note = other_config.get(TAKING)?;
+    let (of, since) = note.split_once(' ').unwrap_or((note, ""));
+    (of == uuid).then_some(since)
 }
 
 /// Destroys a snapshot that was taken, and its disks.
@@ -198,9 +231,10 @@ fn leave_out(session: &Session, snapshot: &str, left_out: &[String]) -> Result<(
 }
 
 /// A snapshot would be restored as a template, and under the name of a snapshot (contract 0.10);
-/// and with the mark of a VM that is shut down, if it is.
+/// and with the notes of its VM.
 fn dress(session: &Session, vm: &VmRecord, snapshot: &str) -> Result<(), XapiError> {
     take_note(session, "VM", snapshot, POWER_MARK)?;
+    take_note(session, "VM", snapshot, TAKING)?;
     let params = [Value::from(snapshot), Value::from(&*vm.name)];
     session.call("VM.set_name_label", &params)?;
     match session.call("VM.set_is_a_template", &[Value::from(snapshot), Value::from(false)]) {

@@ -9,7 +9,7 @@ use super::sources::{Diary, check_nothing_stays, open, read, world};
 use super::world::{NOW, Outcome, Shared, VM};
 use crate::xapi::leftovers::REPOSITORY;
 use crate::xapi::power::POWER_MARK;
-use crate::xapi::snapshot::MARK;
+use crate::xapi::snapshot::{MARK, TAKING};
 use crate::xapi::{Fate, Kind, Leftover, Mercy, Pool};
 
 const EARLIER: &str = "20261122T02:00:00Z";
@@ -110,6 +110,32 @@ fn only_what_carries_a_mark_of_its_own_is_ours() {
 }
 
 #[test]
+fn a_snapshot_that_was_being_taken_is_known_by_the_note_of_its_vm() {
+    let (world, _host, pool) = world();
+    let note = json!({TAKING: format!("vm-uuid {EARLIER}")});
+    let rows = [
+        ("a", "Xenith: unfinished snapshot", VM, note.clone(), true),
+        ("b", "before the update", VM, note.clone(), false),
+        ("c", "Xenith: unfinished snapshot", VM, json!({}), false),
+        ("d", "Xenith: unfinished snapshot", "OpaqueRef:another", note.clone(), false),
+    ];
+    world.get().change("VM", VM, "other_config", note);
+    for (uuid, name, of, other_config, _) in rows.clone() {
+        let record = json!({"uuid": uuid, "name_label": name, "is_a_snapshot": true,
+            "snapshot_of": of, "snapshot_time": EARLIER, "other_config": other_config});
+        insert(&world, "VM", uuid, record);
+    }
+    let ours = (Kind::Snapshot, "a".to_owned(), Fate::Remove);
+    assert_eq!(fates(&pool, USUAL), [ours, (Kind::Mark, "vm-uuid".to_owned(), Fate::Remove)]);
+    remove_all(&pool);
+    for (uuid, .., is_ours) in rows {
+        let key = ("VM".to_owned(), format!("OpaqueRef:{uuid}"));
+        assert_eq!(world.get().objects.contains_key(&key), !is_ours, "{uuid}");
+    }
+    assert_eq!(world.get().record("VM", VM)["other_config"], json!({}));
+}
+
+#[test]
 fn memory_images_of_snapshots_go_with_these() {
     let (world, _host, pool) = world();
     let snapshot = json!({"uuid": "s", "is_a_snapshot": true, "snapshot_time": EARLIER,
@@ -151,7 +177,7 @@ fn vms_that_a_backup_left_shut_down_are_started() {
     for (state, kind, fate, word) in [
         ("Halted", Kind::Stopped, Fate::Start, "running"),
         ("Halted", Kind::Stopped, Fate::Start, "paused"),
-        ("Running", Kind::PowerMark, Fate::Remove, "running"),
+        ("Running", Kind::Mark, Fate::Remove, "running"),
     ] {
         let (world, _host, pool) = world();
         world.get().set_state(state);
