@@ -24,9 +24,13 @@ use disks::DiskContainer;
 pub use disks::{is_disk, open_chain, open_disks};
 pub use inspect::inspect_xva;
 pub use plain::PlainSource;
+#[cfg(feature = "xapi")]
+pub(crate) use plain::read_error;
 pub use recognise::{HEAD_LEN, recognise};
 pub use wrapping::{Tap, Unwrapped, Wrapping};
 pub use xva_source::XvaSource;
+#[cfg(feature = "xapi")]
+pub(crate) use xva_source::{Stream, announced, record_stream};
 
 const _: () = assert!(SEGMENT_LEN.is_multiple_of(CHUNK_LEN_MAX), "no chunk crosses a segment");
 

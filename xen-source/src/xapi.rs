@@ -68,7 +68,15 @@ pub mod leftovers;
 
 mod exported;
 
+mod changed;
+
+pub mod tracking;
+
 pub mod source;
+
+mod transfer;
+
+mod diskwise;
 
 pub mod pool;
 

@@ -37,6 +37,11 @@ pub fn on_pool(error: &XapiError) -> String {
         XapiError::NbdClear { .. } => "nothing was sent to it; give the network the purpose `nbd` \
                                        instead of `insecure_nbd`"
             .to_owned(),
+        XapiError::Untracked { .. } => {
+            "nothing of the VM was read; without tracking required, the \
+                                        disk is read as a whole, and then its changes can be told"
+                .to_owned()
+        }
         XapiError::NoVm { .. } => "`xenith vms` lists what there is".to_owned(),
         XapiError::NotSuspendable { .. }
         | XapiError::NoShutdown { .. }

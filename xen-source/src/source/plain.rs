@@ -75,7 +75,7 @@ impl Source for PlainSource {
 }
 
 /// What is wrong with the disk or file of this name.
-pub(super) fn read_error(name: &str, error: DiskError) -> SourceError {
+pub fn read_error(name: &str, error: DiskError) -> SourceError {
     match error {
         DiskError::Unsupported { what } => {
             SourceError::Unrecognised { what: format!("{name}: {what}") }

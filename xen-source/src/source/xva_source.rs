@@ -42,7 +42,7 @@ enum Stage {
 }
 
 /// A stream and how much of it has been delivered.
-struct Stream {
+pub struct Stream {
     bytes: Vec<u8>,
     delivered: usize,
 }
@@ -65,21 +65,45 @@ impl XvaSource {
         Ok(Self { reader, stage: Stage::Record, stream: None, names, facts })
     }
 
-    fn disk_info(&self, facts: DiskFacts) -> DiskInfo {
-        let role = match facts.kind {
-            DiskKind::User => Role::Disk,
-            DiskKind::Suspend => Role::Memory,
-        };
-        let name = self.names.get(&facts.id).unwrap_or(&facts.id).clone();
-        let size_bytes = Some(facts.size_bytes);
-        DiskInfo { role, name, key: facts.uuid, size_bytes, ..DiskInfo::default() }
+    /// The VM record.
+    pub fn record(&self) -> &OvaXml {
+        self.reader.record()
     }
 
     fn announce(&mut self, role: Role, name: &str, bytes: Vec<u8>) -> DiskInfo {
-        let size_bytes = Some(bytes.len() as u64);
-        self.stream = Some(Stream { bytes, delivered: 0 });
-        DiskInfo { role, name: name.to_owned(), size_bytes, ..DiskInfo::default() }
+        let (info, stream) = stream_info(role, name, bytes);
+        self.stream = Some(stream);
+        info
     }
+}
+
+/// The disks that a record announces, in the order in which an XVA delivers them.
+pub fn announced(record: &OvaXml) -> Vec<DiskInfo> {
+    let names = disk_names(record.disks());
+    let mut disks = record.disks().to_vec();
+    disks.sort_by(|a, b| a.id.cmp(&b.id)); // byte-wise
+    disks.into_iter().map(|disk| disk_info(&names, disk)).collect()
+}
+
+/// A record as an XVA announces it, and what delivers it.
+pub fn record_stream(record: &OvaXml) -> (DiskInfo, Stream) {
+    stream_info(Role::Record, ova::MEMBER_NAME, record.text().as_bytes().to_vec())
+}
+
+fn stream_info(role: Role, name: &str, bytes: Vec<u8>) -> (DiskInfo, Stream) {
+    let size_bytes = Some(bytes.len() as u64);
+    let info = DiskInfo { role, name: name.to_owned(), size_bytes, ..DiskInfo::default() };
+    (info, Stream { bytes, delivered: 0 })
+}
+
+fn disk_info(names: &HashMap<String, String>, facts: DiskFacts) -> DiskInfo {
+    let role = match facts.kind {
+        DiskKind::User => Role::Disk,
+        DiskKind::Suspend => Role::Memory,
+    };
+    let name = names.get(&facts.id).unwrap_or(&facts.id).clone();
+    let size_bytes = Some(facts.size_bytes);
+    DiskInfo { role, name, key: facts.uuid, size_bytes, ..DiskInfo::default() }
 }
 
 impl Source for XvaSource {
@@ -88,12 +112,13 @@ impl Source for XvaSource {
             Stage::Nothing => Ok(None),
             Stage::Record => {
                 self.stage = Stage::Disks;
-                let record = self.reader.record().text().as_bytes().to_vec();
-                Ok(Some(self.announce(Role::Record, ova::MEMBER_NAME, record)))
+                let (info, stream) = record_stream(self.reader.record());
+                self.stream = Some(stream);
+                Ok(Some(info))
             }
             Stage::Disks => {
                 if let Some(facts) = self.reader.next_disk() {
-                    return Ok(Some(self.disk_info(facts)));
+                    return Ok(Some(disk_info(&self.names, facts)));
                 }
                 self.stage = Stage::Nothing;
                 let layout = self.reader.finish();
@@ -128,7 +153,8 @@ impl Source for XvaSource {
 }
 
 impl Stream {
-    fn next_segment(&mut self, buffer: &mut [u8]) -> NextSegment {
+    /// What follows in it.
+    pub fn next_segment(&mut self, buffer: &mut [u8]) -> NextSegment {
         let number = (self.delivered / buffer.len()) as u64;
         let left = &self.bytes[self.delivered..];
         let len = left.len().min(buffer.len());

@@ -274,6 +274,12 @@ pub enum XapiError {
         /// Its name.
         sr: String,
     },
+    /// The changes of a disk cannot be told, or not be read alone, and that was required.
+    #[error("its changes cannot be read alone: {reason}")]
+    Untracked {
+        /// Why.
+        reason: String,
+    },
     /// The pool has no such VM.
     #[error("the pool has no VM {uuid}")]
     NoVm {

@@ -78,7 +78,14 @@ pub const NBD_PLACES_MAX: usize = 64;
 pub const NBD_BUFFER_LEN: usize = 256 << 10;
 /// New connections after one was lost, until data comes again (contract 5.2).
 pub const NBD_RECONNECTS: u32 = 5;
-/// Pause before each.
+/// Times that a disk is looked for anew when reading it by NBD has failed for good: its session may
+/// have ended, or its host.
+pub const NBD_RENEWALS: u32 = 2;
+/// Bytes of a disk that are asked for by NBD before they are needed.
+pub const NBD_AHEAD_LEN: usize = 32 << 20;
+/// Bytes that a device may have beyond the end of its disk (contract 4.1).
+pub const SURPLUS_LEN_MAX: u64 = 64 << 20;
+/// Pause before each new connection.
 pub const NBD_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 const _: () = assert!(NBD_READ_LEN_MAX.is_multiple_of(512), "a read is whole sectors");

@@ -170,6 +170,11 @@ impl Transport {
         Ok(Self { calls, data, tls, settings })
     }
 
+    /// How hosts are talked to.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Posts the body of a call.
     pub fn post(
         &self,

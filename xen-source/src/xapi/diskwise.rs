@@ -1,0 +1,356 @@
+//! A VM disk by disk: its record first, as an XVA has it, then each disk by the way that is best for
+//! it, and of it only what has changed where the pool can tell (contract 4, 5).
+//!
+//! The record is the beginning of an export that is then given up: hosts refuse to export the
+//! metadata of snapshots. So a restore cannot tell how a VM was read; only the layout is missing, by
+//! which an XVA is written again byte by byte.
+
+mod ranged;
+
+mod streamed;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use engine::source::{
+    DiskInfo, NextSegment, Role, Source, SourceError, SourceFacts, StoredVersion,
+};
+use xxhash_rust::xxh64::xxh64;
+
+use super::error::XapiError;
+use super::export::{self, Compression, Memory, VdiFormat};
+use super::nbd;
+use super::objects::{PowerState, VdiRecord, VmRecord};
+use super::session::Session;
+use super::snapshot::{OurSnapshot, record};
+use super::source::{Changes, Event, Observer, SourceOptions, Tracking, Transfer};
+use super::task::{Task, TaskState};
+use super::tracking::{self, Base, Unknown};
+use super::transfer::{self, Way};
+use super::value::Value;
+use crate::source::{Stream, Wrapping, XvaSource, announced, record_stream};
+use ranged::{Place, Ranged};
+use streamed::Streamed;
+
+/// Looks at the task of an export that turned out to be damaged.
+const EXPLAIN_LOOKS: u32 = 5;
+
+/// A VM that is being read.
+pub struct DiskwiseSource {
+    session: Session,
+    observer: Arc<dyn Observer>,
+    transfer: Transfer,
+    changes: Changes,
+    versions: Vec<StoredVersion>,
+    /// Why there is no tracking, by the uuid of the live disk.
+    refusals: BTreeMap<String, String>,
+    /// Disks of the snapshot, by uuid.
+    snapshots: BTreeMap<String, VdiRecord>,
+    record: Option<(DiskInfo, Stream)>,
+    waiting: VecDeque<DiskInfo>,
+    current: Current,
+    facts: SourceFacts,
+}
+
+/// What is being delivered.
+enum Current {
+    Nothing,
+    Record(Stream),
+    Disk { name: String, uuid: String, reader: Reader },
+}
+
+enum Reader {
+    Ranged(Box<Ranged>),
+    Streamed(Streamed),
+}
+
+impl Reader {
+    fn bytes_read(&self) -> u64 {
+        match self {
+            Self::Ranged(ranged) => ranged.bytes_read(),
+            Self::Streamed(streamed) => streamed.bytes_read(),
+        }
+    }
+}
+
+/// Of each disk, whether it is to be had by NBD, and why not.
+pub fn nbd_of(session: &Session, disks: &[VdiRecord]) -> Vec<Result<(), String>> {
+    disks.iter().map(|disk| has_nbd(session, disk)).collect()
+}
+
+fn has_nbd(session: &Session, disk: &VdiRecord) -> Result<(), String> {
+    match nbd::infos(session, &disk.reference) {
+        Ok(infos) if infos.is_empty() => Err("the pool has no network for NBD".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(without_nbd(&error)),
+    }
+}
+
+impl DiskwiseSource {
+    /// Reads the record of `taken`, a snapshot of `vm`. `refusals` says of live disks, by uuid, why
+    /// tracking could not be switched on.
+    ///
+    /// # Errors
+    ///
+    /// What the pool said, or that what came is no XVA.
+    pub fn open(
+        session: &Session,
+        vm: &VmRecord,
+        taken: &OurSnapshot,
+        options: &SourceOptions,
+        refusals: BTreeMap<String, String>,
+    ) -> Result<Self, SourceError> {
+        let (record, facts) = read_record(session, vm, &taken.vm)?;
+        let (vm_uuid, vm_name) = (Some(vm.uuid.clone()), Some(vm.name.clone()));
+        let by_uuid = |disk: &VdiRecord| (disk.uuid.clone(), disk.clone());
+        Ok(Self {
+            session: session.clone(),
+            observer: options.observer.clone(),
+            transfer: options.transfer,
+            changes: options.changes,
+            versions: options.versions.clone(),
+            refusals,
+            snapshots: taken.disks.iter().map(by_uuid).collect(),
+            waiting: announced(&record).into(),
+            record: Some(record_stream(&record)),
+            current: Current::Nothing,
+            facts: SourceFacts { vm_uuid, vm_name, ..facts },
+        })
+    }
+
+    /// Opens a disk that the record announces.
+    fn begin(&mut self, mut info: DiskInfo) -> Result<DiskInfo, SourceError> {
+        let name = info.name.clone();
+        let snapshot = self.snapshot(&info.key).map_err(|error| failed(&name, error))?;
+        info.key = original(&self.session, &snapshot);
+        info.size_bytes = Some(snapshot.size_bytes);
+        if self.changes.tracking != Tracking::Off && tracking::is_tracked(&snapshot) {
+            info.version.clone_from(&snapshot.uuid);
+        }
+        let nbd = has_nbd(&self.session, &snapshot);
+        let (mut way, mut reason) = transfer::of_disk(self.transfer, snapshot.size_bytes, &nbd);
+        let mut base = None;
+        if info.role == Role::Disk && self.changes.tracking != Tracking::Off {
+            let found = self.base(way, &snapshot, &info.key);
+            self.check_required(&name, &reason, &found)?;
+            match found {
+                Ok(found) => base = Some(found),
+                Err(unknown) if reason.is_empty() => reason = unknown.into_reason(),
+                Err(_) => {}
+            }
+        }
+        let reader = self.reader(&mut way, &mut reason, &name, &snapshot, base.as_ref())?;
+        info.base = base.map(|base| base.stored).filter(|_| way == Way::Nbd);
+        self.observer.event(Event::DiskBegins {
+            uuid: info.key.clone(),
+            transfer: way.name(),
+            changes_only: info.base.is_some(),
+            reason,
+        });
+        self.current = Current::Disk { name, uuid: info.key.clone(), reader };
+        Ok(info)
+    }
+
+    /// The snapshot of a disk, by its own uuid.
+    fn snapshot(&self, uuid: &str) -> Result<VdiRecord, XapiError> {
+        if let Some(known) = self.snapshots.get(uuid) {
+            return Ok(known.clone());
+        }
+        let reference = self.session.call("VDI.get_by_uuid", &[Value::from(uuid)])?;
+        let reference = reference.text().ok_or(XapiError::Record { field: "VDI reference" })?;
+        record(&self.session, reference)
+    }
+
+    fn base(&self, way: Way, snapshot: &VdiRecord, key: &str) -> Result<Base, Unknown> {
+        if let Some(refusal) = self.refusals.get(key).filter(|_| !snapshot.has_cbt) {
+            return Err(Unknown::Off(refusal.clone()));
+        }
+        let base = tracking::base(&self.session, snapshot, key, &self.versions);
+        match (base, way) {
+            (Ok(_), Way::Vhd | Way::Raw) => {
+                Err(Unknown::Untold("its changes can be read by NBD only".to_owned()))
+            }
+            (base, _) => base,
+        }
+    }
+
+    /// Whoever requires tracking wants no full reads, but the first.
+    fn check_required(
+        &self,
+        name: &str,
+        reason: &str,
+        base: &Result<Base, Unknown>,
+    ) -> Result<(), SourceError> {
+        let why = match base {
+            Ok(_) | Err(Unknown::First(_)) if reason.is_empty() => return Ok(()),
+            Ok(_) | Err(Unknown::First(_)) => reason.to_owned(),
+            Err(Unknown::Off(why) | Unknown::Untold(why)) => why.clone(),
+        };
+        match self.changes.tracking {
+            Tracking::Require => Err(failed(name, XapiError::Untracked { reason: why })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a disk by `way`, or by another that works; then `way` and `reason` say so.
+    fn reader(
+        &self,
+        way: &mut Way,
+        reason: &mut String,
+        name: &str,
+        snapshot: &VdiRecord,
+        base: Option<&Base>,
+    ) -> Result<Reader, SourceError> {
+        if *way == Way::Nbd {
+            let (session, disk) = (self.session.clone(), snapshot.reference.clone());
+            let place = Place { session, disk, size_bytes: snapshot.size_bytes };
+            // Uuids of snapshots are random, and another one every time.
+            let sample = (self.changes.sample, xxh64(snapshot.uuid.as_bytes(), 0));
+            match Ranged::open(place, base.map(|base| &base.changed), sample) {
+                Ok(ranged) => return Ok(Reader::Ranged(Box::new(ranged))),
+                Err(error) if self.changes.tracking == Tracking::Require => {
+                    return Err(failed(name, error));
+                }
+                Err(error) => *reason = without_nbd(&error),
+            }
+            let none = Err(reason.clone());
+            *way = transfer::of_disk(self.transfer, snapshot.size_bytes, &none).0;
+        }
+        if *way == Way::Vhd {
+            match Streamed::open(&self.session, name, snapshot, VdiFormat::Vhd) {
+                Ok(streamed) => return Ok(Reader::Streamed(streamed)),
+                Err(error) => *reason = format!("no VHD of it: {}", innermost(&error)),
+            }
+            *way = Way::Raw;
+        }
+        Streamed::open(&self.session, name, snapshot, VdiFormat::Raw).map(Reader::Streamed)
+    }
+
+    /// Leaves the current disk. Until then it can be doubted, also at its end.
+    fn close(&mut self) {
+        let current = std::mem::replace(&mut self.current, Current::Nothing);
+        if let Current::Disk { reader, .. } = current {
+            self.facts.bytes_read += reader.bytes_read();
+        }
+    }
+}
+
+impl Source for DiskwiseSource {
+    fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
+        self.close();
+        if let Some((info, stream)) = self.record.take() {
+            self.current = Current::Record(stream);
+            return Ok(Some(info));
+        }
+        self.waiting.pop_front().map(|info| self.begin(info)).transpose()
+    }
+
+    fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, SourceError> {
+        match &mut self.current {
+            Current::Nothing => Ok(NextSegment::End { size_bytes: 0 }),
+            Current::Record(stream) => Ok(stream.next_segment(buffer)),
+            Current::Disk { reader: Reader::Streamed(streamed), .. } => {
+                streamed.next_segment(buffer)
+            }
+            Current::Disk { name, reader: Reader::Ranged(ranged), .. } => {
+                ranged.next_segment(buffer).map_err(|error| failed(name, error))
+            }
+        }
+    }
+
+    fn facts(&self) -> SourceFacts {
+        let current = match &self.current {
+            Current::Disk { reader, .. } => reader.bytes_read(),
+            Current::Nothing | Current::Record(_) => 0,
+        };
+        SourceFacts { bytes_read: self.facts.bytes_read + current, ..self.facts.clone() }
+    }
+
+    fn read_segment(&mut self, number: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        match &mut self.current {
+            Current::Disk { name, reader: Reader::Ranged(ranged), .. } => {
+                ranged.read_segment(number, buffer).map_err(|error| failed(name, error))
+            }
+            _ => Err(without_base()),
+        }
+    }
+
+    fn distrust_base(&mut self) -> Result<(), SourceError> {
+        let Current::Disk { name, uuid, reader: Reader::Ranged(ranged) } = &mut self.current else {
+            return Err(without_base());
+        };
+        ranged.restart().map_err(|error| failed(name, error))?;
+        self.observer.event(Event::DiskBegins {
+            uuid: uuid.clone(),
+            transfer: Way::Nbd.name(),
+            changes_only: false,
+            reason: "what should not have changed has; it is read once more, all of it".to_owned(),
+        });
+        Ok(())
+    }
+}
+
+/// The record of a snapshot: all that comes before the disks of its export. Memory is part of it if
+/// the snapshot was taken with it.
+fn read_record(
+    session: &Session,
+    vm: &VmRecord,
+    snapshot: &VmRecord,
+) -> Result<(crate::OvaXml, SourceFacts), SourceError> {
+    let has_memory =
+        snapshot.power_state == PowerState::Suspended && snapshot.suspend_vdi.is_some();
+    let memory = if has_memory { Memory::Include } else { Memory::Leave };
+    let place = format!("the record of VM {}", vm.name);
+    let stream = export::vm(session, &vm.name, &snapshot.reference, Compression::Off, memory);
+    let stream = stream.map_err(|error| failed(&place, error))?;
+    let task = stream.task();
+    let xva = XvaSource::open(Box::new(stream), Wrapping::Plain);
+    let xva = xva.map_err(|error| explained(error, &task))?;
+    Ok((xva.record().clone(), xva.facts()))
+}
+
+/// The uuid of the live disk, or its snapshot's if there is none.
+fn original(session: &Session, snapshot: &VdiRecord) -> String {
+    let live = snapshot.snapshot_of.as_deref().and_then(|live| {
+        let uuid = session.call("VDI.get_uuid", &[Value::from(live)]).ok()?;
+        uuid.text().map(str::to_owned)
+    });
+    live.unwrap_or_else(|| snapshot.uuid.clone())
+}
+
+fn without_nbd(error: &XapiError) -> String {
+    format!("no NBD: {}", error.api().map_or_else(|| error.to_string(), ToString::to_string))
+}
+
+/// What an error comes from.
+fn innermost(error: &SourceError) -> String {
+    match error {
+        SourceError::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn without_base() -> SourceError {
+    let (place, source) = ("a disk without a base".to_owned(), std::io::ErrorKind::Unsupported);
+    SourceError::Io { place, source: source.into() }
+}
+
+/// Says what the pool says, where a damaged stream shows only that something is wrong.
+fn explained(error: SourceError, task: &Task) -> SourceError {
+    if let SourceError::Io { source, .. } = &error
+        && source.get_ref().is_some_and(|inner| inner.is::<XapiError>())
+    {
+        return error;
+    }
+    match task.settle(EXPLAIN_LOOKS) {
+        Ok(TaskState::Failed(error)) => {
+            let label = task.label().to_owned();
+            failed("the pool", XapiError::TaskFailed { label, error })
+        }
+        _ => error,
+    }
+}
+
+fn failed(place: &str, error: XapiError) -> SourceError {
+    SourceError::Io { place: place.to_owned(), source: std::io::Error::other(error) }
+}
