@@ -72,6 +72,8 @@ mod changed;
 
 pub mod tracking;
 
+mod kept;
+
 pub mod source;
 
 mod transfer;

@@ -18,22 +18,20 @@ use engine::source::{
 use xxhash_rust::xxh64::xxh64;
 
 use super::error::XapiError;
-use super::export::{self, Compression, Memory, VdiFormat};
+use super::export::{Compression, Memory, VdiFormat};
+use super::exported::{Exported, failed};
 use super::nbd;
 use super::objects::{PowerState, VdiRecord, VmRecord};
 use super::session::Session;
 use super::snapshot::{OurSnapshot, record};
 use super::source::{Changes, Event, Observer, SourceOptions, Tracking, Transfer};
-use super::task::{Task, TaskState};
 use super::tracking::{self, Base, Unknown};
 use super::transfer::{self, Way};
 use super::value::Value;
-use crate::source::{Stream, Wrapping, XvaSource, announced, record_stream};
+use crate::source::{Stream, announced, record_stream};
+use crate::xva::ova::OvaXml;
 use ranged::{Place, Ranged};
 use streamed::Streamed;
-
-/// Looks at the task of an export that turned out to be damaged.
-const EXPLAIN_LOOKS: u32 = 5;
 
 /// A VM that is being read.
 pub struct DiskwiseSource {
@@ -42,14 +40,22 @@ pub struct DiskwiseSource {
     transfer: Transfer,
     changes: Changes,
     versions: Vec<StoredVersion>,
-    /// Why there is no tracking, by the uuid of the live disk.
-    refusals: BTreeMap<String, String>,
+    live: Live,
     /// Disks of the snapshot, by uuid.
     snapshots: BTreeMap<String, VdiRecord>,
     record: Option<(DiskInfo, Stream)>,
     waiting: VecDeque<DiskInfo>,
     current: Current,
     facts: SourceFacts,
+}
+
+/// What is known about the live disks.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Their uuids, by those of their snapshots.
+    pub uuids: BTreeMap<String, String>,
+    /// Why tracking could not be switched on, by their uuids.
+    pub refusals: BTreeMap<String, String>,
 }
 
 /// What is being delivered.
@@ -87,8 +93,7 @@ fn has_nbd(session: &Session, disk: &VdiRecord) -> Result<(), String> {
 }
 
 impl DiskwiseSource {
-    /// Reads the record of `taken`, a snapshot of `vm`. `refusals` says of live disks, by uuid, why
-    /// tracking could not be switched on.
+    /// Reads the record of `taken`, a snapshot of `vm`.
     ///
     /// # Errors
     ///
@@ -98,7 +103,7 @@ impl DiskwiseSource {
         vm: &VmRecord,
         taken: &OurSnapshot,
         options: &SourceOptions,
-        refusals: BTreeMap<String, String>,
+        live: Live,
     ) -> Result<Self, SourceError> {
         let (record, facts) = read_record(session, vm, &taken.vm)?;
         let (vm_uuid, vm_name) = (Some(vm.uuid.clone()), Some(vm.name.clone()));
@@ -109,7 +114,7 @@ impl DiskwiseSource {
             transfer: options.transfer,
             changes: options.changes,
             versions: options.versions.clone(),
-            refusals,
+            live,
             snapshots: taken.disks.iter().map(by_uuid).collect(),
             waiting: announced(&record).into(),
             record: Some(record_stream(&record)),
@@ -122,7 +127,7 @@ impl DiskwiseSource {
     fn begin(&mut self, mut info: DiskInfo) -> Result<DiskInfo, SourceError> {
         let name = info.name.clone();
         let snapshot = self.snapshot(&info.key).map_err(|error| failed(&name, error))?;
-        info.key = original(&self.session, &snapshot);
+        info.key = self.live.uuids.get(&snapshot.uuid).unwrap_or(&snapshot.uuid).clone();
         info.size_bytes = Some(snapshot.size_bytes);
         if self.changes.tracking != Tracking::Off && tracking::is_tracked(&snapshot) {
             info.version.clone_from(&snapshot.uuid);
@@ -162,7 +167,7 @@ impl DiskwiseSource {
     }
 
     fn base(&self, way: Way, snapshot: &VdiRecord, key: &str) -> Result<Base, Unknown> {
-        if let Some(refusal) = self.refusals.get(key).filter(|_| !snapshot.has_cbt) {
+        if let Some(refusal) = self.live.refusals.get(key).filter(|_| !snapshot.has_cbt) {
             return Err(Unknown::Off(refusal.clone()));
         }
         let base = tracking::base(&self.session, snapshot, key, &self.versions);
@@ -296,26 +301,13 @@ fn read_record(
     session: &Session,
     vm: &VmRecord,
     snapshot: &VmRecord,
-) -> Result<(crate::OvaXml, SourceFacts), SourceError> {
+) -> Result<(OvaXml, SourceFacts), SourceError> {
     let has_memory =
         snapshot.power_state == PowerState::Suspended && snapshot.suspend_vdi.is_some();
     let memory = if has_memory { Memory::Include } else { Memory::Leave };
-    let place = format!("the record of VM {}", vm.name);
-    let stream = export::vm(session, &vm.name, &snapshot.reference, Compression::Off, memory);
-    let stream = stream.map_err(|error| failed(&place, error))?;
-    let task = stream.task();
-    let xva = XvaSource::open(Box::new(stream), Wrapping::Plain);
-    let xva = xva.map_err(|error| explained(error, &task))?;
-    Ok((xva.record().clone(), xva.facts()))
-}
-
-/// The uuid of the live disk, or its snapshot's if there is none.
-fn original(session: &Session, snapshot: &VdiRecord) -> String {
-    let live = snapshot.snapshot_of.as_deref().and_then(|live| {
-        let uuid = session.call("VDI.get_uuid", &[Value::from(live)]).ok()?;
-        uuid.text().map(str::to_owned)
-    });
-    live.unwrap_or_else(|| snapshot.uuid.clone())
+    let exported =
+        Exported::open(session, &vm.name, &snapshot.reference, Compression::Off, memory)?;
+    Ok((exported.record().clone(), exported.facts()))
 }
 
 fn without_nbd(error: &XapiError) -> String {
@@ -333,24 +325,4 @@ fn innermost(error: &SourceError) -> String {
 fn without_base() -> SourceError {
     let (place, source) = ("a disk without a base".to_owned(), std::io::ErrorKind::Unsupported);
     SourceError::Io { place, source: source.into() }
-}
-
-/// Says what the pool says, where a damaged stream shows only that something is wrong.
-fn explained(error: SourceError, task: &Task) -> SourceError {
-    if let SourceError::Io { source, .. } = &error
-        && source.get_ref().is_some_and(|inner| inner.is::<XapiError>())
-    {
-        return error;
-    }
-    match task.settle(EXPLAIN_LOOKS) {
-        Ok(TaskState::Failed(error)) => {
-            let label = task.label().to_owned();
-            failed("the pool", XapiError::TaskFailed { label, error })
-        }
-        _ => error,
-    }
-}
-
-fn failed(place: &str, error: XapiError) -> SourceError {
-    SourceError::Io { place: place.to_owned(), source: std::io::Error::other(error) }
 }

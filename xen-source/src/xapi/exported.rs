@@ -9,6 +9,7 @@ use super::export::{self, Compression, Memory};
 use super::session::Session;
 use super::task::{Task, TaskState};
 use crate::source::{Wrapping, XvaSource};
+use crate::xva::ova::OvaXml;
 
 /// Looks at the task of an export that turned out to be damaged.
 const EXPLAIN_LOOKS: u32 = 5;
@@ -45,6 +46,13 @@ impl Exported {
     }
 }
 
+impl Exported {
+    /// The VM record.
+    pub fn record(&self) -> &OvaXml {
+        self.xva.record()
+    }
+}
+
 impl Source for Exported {
     fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
         self.xva.next_disk().map_err(|error| explained(error, &self.task))
@@ -60,7 +68,7 @@ impl Source for Exported {
 }
 
 /// Says what the pool says, where a damaged stream shows only that something is wrong.
-fn explained(error: SourceError, task: &Task) -> SourceError {
+pub fn explained(error: SourceError, task: &Task) -> SourceError {
     if let SourceError::Io { source, .. } = &error
         && source.get_ref().is_some_and(|inner| inner.is::<XapiError>())
     {

@@ -16,10 +16,8 @@ use super::snapshot::{
 };
 use super::task::LABEL;
 use super::time::{self, PoolTime};
+use super::tracking::REPOSITORY;
 use super::value::Value;
-
-/// The key of a note on a disk that tells what has changed: the repository that it is for.
-pub const REPOSITORY: &str = "xenith-repository";
 
 /// What was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

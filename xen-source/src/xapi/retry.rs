@@ -25,7 +25,7 @@ impl Nature {
     pub fn of(method: &str) -> Self {
         let verb = method.rsplit('.').next().unwrap_or_default();
         match verb {
-            "destroy" | "data_destroy" | "cancel" | "logout" => Self::Removes,
+            "destroy" | "cancel" | "logout" => Self::Removes,
             "from" => Self::Reads,
             _ if verb.starts_with("get_") || verb.starts_with("list") => Self::Reads,
             _ => Self::Changes,
@@ -212,7 +212,6 @@ mod tests {
     fn methods_tell_what_they_do() {
         assert_eq!(Nature::of("VM.get_all_records"), Nature::Reads);
         assert_eq!(Nature::of("Async.VDI.destroy"), Nature::Removes);
-        assert_eq!(Nature::of("VDI.data_destroy"), Nature::Removes);
         assert_eq!(Nature::of("VM.snapshot"), Nature::Changes);
         assert_eq!(Nature::of("task.create"), Nature::Changes);
     }

@@ -126,15 +126,24 @@ pub fn taking_since<'a>(uuid: &str, other_config: &'a BTreeMap<String, String>) 
 ///
 /// As [`remove`].
 pub fn remove_taken(session: &Session, taken: &OurSnapshot) -> Result<(), XapiError> {
-    let vm = [Value::from(&*taken.vm.reference)];
-    if has_own_memory(session, &taken.vm) {
-        // It takes its memory image with it. If it is refused, so is the removal that follows.
-        let _ = task::run(session, "removal of a memory image", "VM.hard_shutdown", &vm);
-    }
-    done(task::run(session, "removal of a snapshot", "VM.destroy", &vm))?;
+    remove_vm(session, &taken.vm)?;
     let disks = taken.disks.iter();
     let removed: Vec<_> = disks.map(|disk| destroy(session, disk)).collect();
     removed.into_iter().collect()
+}
+
+/// Destroys a snapshot, and leaves its disks.
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn remove_vm(session: &Session, snapshot: &VmRecord) -> Result<(), XapiError> {
+    let vm = [Value::from(&*snapshot.reference)];
+    if has_own_memory(session, snapshot) {
+        // It takes its memory image with it. If it is refused, so is the removal that follows.
+        let _ = task::run(session, "removal of a memory image", "VM.hard_shutdown", &vm);
+    }
+    done(task::run(session, "removal of a snapshot", "VM.destroy", &vm))
 }
 
 /// Whether a record is a snapshot that carries a mark of its own.
@@ -306,15 +315,24 @@ fn destroy(session: &Session, disk: &VdiRecord) -> Result<(), XapiError> {
     if users_of(session, &disk)?.iter().any(|(_, is_host)| !is_host) {
         return Ok(());
     }
+    done(once_free(session, &disk, "VDI.destroy"))
+}
+
+/// Calls `method` on a disk of ours that no VM has; hosts are made to let go of it.
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn once_free(session: &Session, disk: &VdiRecord, method: &str) -> Result<Value, XapiError> {
     let params = [Value::from(&*disk.reference)];
-    done(session.retrying(Nature::Removes, || {
-        let task = Task::start(session, "removal of a disk", "VDI.destroy", &params)?;
+    session.retrying(Nature::Removes, || {
+        let task = Task::start(session, "removal of a disk", method, &params)?;
         task.wait().inspect_err(|error| {
             if Failure::of(error) == Failure::DiskInUse {
-                unplug(session, &disk);
+                unplug(session, disk);
             }
         })
-    }))
+    })
 }
 
 /// The drives that a disk is in, and whether they are a host's own.

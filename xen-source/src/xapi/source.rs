@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::source::{
-    Consistency, DiskInfo, NextSegment, Source, SourceError, SourceFacts, StoredVersion,
+    Consistency, DiskInfo, NextSegment, Role, Source, SourceError, SourceFacts, StoredVersion,
 };
 
+use super::diskwise::{DiskwiseSource, Live, nbd_of};
 use super::error::XapiError;
 use super::export::Compression;
 use super::exported::{Exported, failed};
+use super::kept::Kept;
 use super::limits::SHUTDOWN_TIMEOUT;
 use super::objects::{PowerState, VdiRecord, VmRecord};
 use super::power::{self, Plan, Power, Taking};
 use super::session::Session;
 use super::snapshot::{self, OurSnapshot, Wish, record};
 use super::storage::{self, Scans};
+use super::tracking;
+use super::transfer::{self, Choice};
 use super::value::Value;
 
 /// How a VM is read.
@@ -156,6 +160,12 @@ pub enum Event {
         /// Why.
         error: XapiError,
     },
+    /// What tells changes of a disk could not be removed, or not all of it. It is among the
+    /// [leftovers](super::leftovers::find), too.
+    TraceStays {
+        /// Why.
+        error: XapiError,
+    },
     /// The VM has been shut down for its snapshot.
     PoweredDown,
     /// It is again what it was before.
@@ -207,6 +217,8 @@ impl Observer for Unobserved {
 /// snapshot then takes with it.
 pub struct PoolSource {
     inner: Option<Box<dyn Source>>,
+    /// Why all comes in one, and who is told, if it does.
+    archived: Option<(String, Arc<dyn Observer>)>,
     snapshot: Kept,
     vm: VmRecord,
     /// Uuids of disks by those of their snapshots.
@@ -234,34 +246,49 @@ impl PoolSource {
         let vm = current(session, vm, &options).map_err(failed)?;
         let plan = plan_for(&vm, &options).map_err(failed)?;
         let left_out = references(session, &options.left_out).map_err(failed)?;
+        let mut refusals = BTreeMap::new();
         if plan.taking != Taking::Itself {
             let disks = snapshot_disks(session, &vm, &left_out).map_err(failed)?;
             storage::check(session, scans, &disks, &options).map_err(failed)?;
+            refusals = switch_on(session, &disks, &options).map_err(failed)?;
         }
-        let (snapshot, has_flushed) = taken(session, &vm, plan, &left_out, &options)?;
-        let (object, disks, at_snapshot) = match &snapshot.taken {
-            Some(taken) => (&taken.vm, originals(session, &taken.disks), taken.vm.state_when_taken),
-            None => (&vm, BTreeMap::new(), None),
-        };
+        let (mut snapshot, has_flushed) = taken(session, &vm, plan, &left_out, &options)?;
+        let at_snapshot = snapshot.taken.as_ref().and_then(|taken| taken.vm.state_when_taken);
         let consistency = power::consistency(plan.consistency, has_flushed, at_snapshot);
-        let SourceOptions { compression, .. } = options;
-        let inner = Exported::open(session, &vm.name, &object.reference, compression, plan.memory)?;
-        let (inner, facts): (Option<Box<dyn Source>>, _) =
-            (Some(Box::new(inner)), SourceFacts::default());
-        Ok(Self { inner, snapshot, vm, disks, consistency, facts })
+        let choice = choose(session, snapshot.taken.as_ref(), &options);
+        let disks = snapshot.taken.as_ref().map(|taken| originals(session, &taken.disks));
+        let disks = disks.unwrap_or_default();
+        let object = snapshot.taken.as_ref().map_or(&vm, |taken| &taken.vm);
+        let (inner, archived): (Box<dyn Source>, _) = match (choice, &snapshot.taken) {
+            (Choice::Diskwise, Some(taken)) => {
+                let live = Live { uuids: disks.clone(), refusals };
+                let inner = DiskwiseSource::open(session, &vm, taken, &options, live)?;
+                (Box::new(inner), None)
+            }
+            (choice, _) => {
+                let reason = choice.into_reason();
+                let (name, object, memory) = (&vm.name, &object.reference, plan.memory);
+                let inner = Exported::open(session, name, object, options.compression, memory)?;
+                (Box::new(inner), Some((reason, options.observer.clone())))
+            }
+        };
+        let is_tracking = archived.is_none() && options.changes.tracking != Tracking::Off;
+        snapshot.repository = is_tracking.then_some(options.repository);
+        let (inner, facts) = (Some(inner), SourceFacts::default());
+        Ok(Self { inner, archived, snapshot, vm, disks, consistency, facts })
     }
 
     /// Says that the repository has what was read, so that it may be built upon: what tells the
     /// next backup what has changed stays on the pool, if there is anything.
     pub fn keep(mut self) {
-        self.end();
+        self.leave();
+        self.snapshot.keep();
     }
 
-    /// Ends the reading, then the snapshot. Errors of the latter go to the observer.
-    fn end(&mut self) {
+    /// Ends the reading, so that nothing holds the snapshot.
+    fn leave(&mut self) {
         self.facts = self.facts();
         self.inner = None;
-        self.snapshot.remove();
     }
 
     /// What is being read answers; after an error nothing is kept on the pool.
@@ -274,7 +301,8 @@ impl PoolSource {
         };
         let answer = question(&mut **inner);
         if answer.is_err() {
-            self.end();
+            self.leave();
+            self.snapshot.remove();
         }
         answer.map(Some)
     }
@@ -284,12 +312,20 @@ impl Source for PoolSource {
     fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
         let Some(mut disk) = self.ask(|inner| inner.next_disk())?.flatten() else {
             if self.inner.is_some() {
-                self.end();
+                self.leave();
+                self.snapshot.retire();
             }
             return Ok(None);
         };
         if let Some(original) = self.disks.get(&disk.key) {
             disk.key.clone_from(original);
+        }
+        if let Some((reason, observer)) = &self.archived
+            && matches!(disk.role, Role::Disk | Role::Memory)
+        {
+            let (uuid, reason) = (disk.key.clone(), reason.clone());
+            let (transfer, changes_only) = ("xva", false);
+            observer.event(Event::DiskBegins { uuid, transfer, changes_only, reason });
         }
         Ok(Some(disk))
     }
@@ -322,32 +358,6 @@ impl Source for PoolSource {
 fn ended(number: u64) -> SourceError {
     let place = format!("segment {number} of what has been read");
     SourceError::Io { place, source: io::ErrorKind::Unsupported.into() }
-}
-
-/// A snapshot that goes when this is dropped.
-struct Kept {
-    session: Session,
-    observer: Arc<dyn Observer>,
-    taken: Option<OurSnapshot>,
-}
-
-impl Kept {
-    fn remove(&mut self) {
-        let Some(taken) = self.taken.take() else {
-            return;
-        };
-        let uuid = taken.vm.uuid.clone();
-        self.observer.event(match snapshot::remove_taken(&self.session, &taken) {
-            Ok(()) => Event::SnapshotRemoved { uuid },
-            Err(error) => Event::SnapshotStays { uuid, error },
-        });
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.remove();
-    }
 }
 
 /// The VM as it is now, which may be long after it was chosen. If an earlier backup was killed
@@ -404,6 +414,46 @@ fn snapshot_disks(
     }
 }
 
+/// Switches tracking on if that is wanted, of disks whose changes could be read then. Tracked disks
+/// cannot be moved to other storage, so it is not done for nothing. Why it was refused, by disk.
+fn switch_on(
+    session: &Session,
+    disks: &[VdiRecord],
+    options: &SourceOptions,
+) -> Result<BTreeMap<String, String>, XapiError> {
+    let is_wanted = matches!(options.changes.tracking, Tracking::Enable | Tracking::Require);
+    if !is_wanted || !transfer::may_tell_changes(options.transfer, options.compression) {
+        return Ok(BTreeMap::new());
+    }
+    let nbd = nbd_of(session, disks);
+    let here = disks.iter().zip(&nbd).filter(|(_, nbd)| nbd.is_ok());
+    let here: Vec<VdiRecord> = here.map(|(disk, _)| disk.clone()).collect();
+    let mut refusals = BTreeMap::new();
+    for (uuid, outcome) in tracking::enable(session, &here) {
+        let Err(error) = outcome else { continue };
+        let reason = format!("its changes cannot be tracked: {error}");
+        if options.changes.tracking == Tracking::Require {
+            return Err(XapiError::Untracked { reason });
+        }
+        refusals.insert(uuid, reason);
+    }
+    Ok(refusals)
+}
+
+/// How the disks of a snapshot come.
+fn choose(session: &Session, taken: Option<&OurSnapshot>, options: &SourceOptions) -> Choice {
+    let SourceOptions { transfer, compression, changes, .. } = options;
+    let Some(taken) = taken else {
+        let reason = "there is no snapshot of a template".to_owned();
+        return Choice::Archive { reason };
+    };
+    let nbd = match transfer {
+        Transfer::Auto => nbd_of(session, &taken.disks),
+        _ => Vec::new(),
+    };
+    transfer::of_vm(*transfer, *compression, changes.tracking, &nbd)
+}
+
 /// Brings the VM to where the plan wants it, takes the snapshot, and puts the VM back at once.
 /// Says whether what runs in it had flushed.
 fn taken(
@@ -419,7 +469,7 @@ fn taken(
     // On a failure the snapshot goes before the VM is put back: it may be in the way of that.
     let mut power = (plan.must_halt || plan.taking == Taking::Checkpoint)
         .then(|| Power::of(session, observer, vm));
-    let mut kept = Kept { session: session.clone(), observer: observer.clone(), taken: None };
+    let mut kept = Kept::new(session, observer);
     if plan.taking == Taking::Itself {
         return Ok((kept, false));
     }

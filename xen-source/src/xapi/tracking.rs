@@ -16,11 +16,11 @@ use super::changed::Changed;
 use super::error::XapiError;
 use super::objects::VdiRecord;
 use super::session::Session;
-use super::snapshot::{MARK, OurSnapshot, record, remove_disk};
+use super::snapshot::{self, OurSnapshot, is_ours, record, remove_disk};
 use super::task;
 use super::value::Value;
 
-/// The key of the repository, beside [`MARK`].
+/// The key of the repository, beside [`MARK`](snapshot::MARK).
 pub const REPOSITORY: &str = "xenith-repository";
 /// What the pool calls a disk that has lost its data and kept its log.
 const TRACE: &str = "cbt_metadata";
@@ -158,11 +158,7 @@ pub fn retire(
     taken: &OurSnapshot,
     repository: &str,
 ) -> (Vec<Trace>, Result<(), XapiError>) {
-    let vm = [Value::from(&*taken.vm.reference)];
-    let gone = task::run(session, "removal of a snapshot", "VM.destroy", &vm);
-    if let Err(error) = gone
-        && !error.is_gone()
-    {
+    if let Err(error) = snapshot::remove_vm(session, &taken.vm) {
         return (Vec::new(), Err(error));
     }
     let (mut traces, mut outcome) = (Vec::new(), Ok(()));
@@ -186,12 +182,8 @@ pub fn is_tracked(snapshot: &VdiRecord) -> bool {
 
 /// Names the repository first, so that what has lost its data is known as what it is.
 fn strip(session: &Session, disk: &VdiRecord, repository: &str) -> Result<(), XapiError> {
-    let key = [Value::from(&*disk.reference), Value::from(REPOSITORY)];
-    session.call("VDI.remove_from_other_config", &key)?;
-    let note = [key.as_slice(), &[Value::from(repository)]].concat();
-    session.call("VDI.add_to_other_config", &note)?;
-    let params = [Value::from(&*disk.reference)];
-    task::run(session, "removal of a disk's data", "VDI.data_destroy", &params).map(drop)
+    snapshot::set_note(session, "VDI", &disk.reference, REPOSITORY, repository)?;
+    snapshot::once_free(session, disk, "VDI.data_destroy").map(drop)
 }
 
 /// The repository has the states that `traces` stand for: older traces of the same disks and the
@@ -229,9 +221,9 @@ fn replace(session: &Session, trace: &Trace, repository: &str) -> Result<(), Xap
 
 /// Whether a disk is a trace of ours for this repository.
 fn is_trace(disk: &VdiRecord, repository: &str) -> bool {
-    let note = |key: &str| disk.other_config.get(key).map(String::as_str);
-    let is_ours = disk.is_a_snapshot && note(MARK) == Some(&disk.uuid);
-    is_ours && disk.kind == TRACE && note(REPOSITORY) == Some(repository)
+    let noted = disk.other_config.get(REPOSITORY).map(String::as_str);
+    let is_ours = is_ours(disk.is_a_snapshot, &disk.uuid, &disk.other_config);
+    is_ours && disk.kind == TRACE && noted == Some(repository)
 }
 
 /// Removes traces of which nothing came.

@@ -38,6 +38,25 @@ pub enum Choice {
     Diskwise,
 }
 
+impl Choice {
+    /// Why all comes in one.
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::Archive { reason } => reason,
+            Self::Diskwise => String::new(),
+        }
+    }
+}
+
+/// Whether changes alone could be read at all.
+pub fn may_tell_changes(wanted: Transfer, compression: Compression) -> bool {
+    match wanted {
+        Transfer::Auto => compression == Compression::Off,
+        Transfer::Nbd => true,
+        Transfer::Xva | Transfer::Vdi => false,
+    }
+}
+
 /// Chooses for a VM. `nbd` says of each disk why it is not to be had by NBD, if it is not.
 pub fn of_vm(
     wanted: Transfer,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use engine::source::{NextSegment, SEGMENT_LEN, SourceError};
 
-use super::explained;
 use crate::disk::{DiskError, DiskReader};
 use crate::raw::{RawReader, RawSegment};
 use crate::source::read_error;
 use crate::vhd::reader::VhdReader;
 use crate::xapi::export::{self, VdiFormat};
+use crate::xapi::exported::{explained, failed};
 use crate::xapi::limits::SURPLUS_LEN_MAX;
 use crate::xapi::objects::VdiRecord;
 use crate::xapi::session::Session;
@@ -38,7 +38,7 @@ impl Streamed {
     ) -> Result<Self, SourceError> {
         let size_bytes = disk.size_bytes;
         let stream = export::vdi(session, name, &disk.reference, format, None, size_bytes);
-        let stream = stream.map_err(|error| super::failed(name, error))?;
+        let stream = stream.map_err(|error| failed(name, error))?;
         let task = stream.task();
         let reader: Box<dyn DiskReader> = match format {
             VdiFormat::Raw => Box::new(RawReader::of_stream(Box::new(stream))),
