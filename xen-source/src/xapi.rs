@@ -82,10 +82,13 @@ mod diskwise;
 
 pub mod pool;
 
+pub mod metadata;
+
 pub use address::Address;
 pub use error::XapiError;
 pub use export::{Compression, Download};
 pub use leftovers::{Fate, Kind, Leftover, Mercy};
+pub use metadata::MetadataSource;
 pub use objects::{HostRecord, PowerState, SrRecord, VdiRecord, VmRecord};
 pub use pool::{Disk, Pool, Vm, connect, connect_with};
 pub use rpc::ApiError;
