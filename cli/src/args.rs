@@ -4,6 +4,7 @@ mod backup;
 mod maintenance;
 mod pool;
 mod reading;
+mod selection;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
     ShowArgs, SnapshotsArgs,
 };
+pub use selection::SelectionArgs;
 
 /// Backs up XenServer and XCP-ng VMs into encrypted, deduplicated repositories.
 ///

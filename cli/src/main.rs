@@ -16,6 +16,10 @@ mod password;
 
 mod advice;
 
+mod pattern;
+
+mod left_out;
+
 mod report;
 
 mod connection;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use xen_source::xapi::Address;
 
 use super::pool::{LoginArgs, address};
+use super::selection::SelectionArgs;
 use crate::clock::Moment;
 
 /// Longest text that a snapshot holds, in bytes (SPEC 13).
@@ -23,10 +24,12 @@ const TEXT_MAX: usize = 4096;
 /// --type vhd-chain base.vhd child.vhd.
 ///
 /// With --pool, selectors choose VMs, and each VM becomes one snapshot: vm:NAME or vm:UUID, tag:TAG,
-/// name:GLOB (`*` stands for anything), all. What any of them chooses is backed up;
+/// name:GLOB (`*` stands for anything), name~REGEX, all. What any of them chooses is backed up;
 /// power:running (halted, paused, suspended) leaves those in that state.
-/// Templates, snapshots and control domains are never chosen.
+/// Snapshots and control domains are never chosen, templates only if asked for.
+/// A disk with [NOBAK] in its name is left out; a VM without any other disk is backed up nevertheless.
 /// A VM is read through a snapshot that the pool takes of it and that is removed afterwards.
+/// pool-db is the database of the pool, host:NAME or host:UUID the system of a host: a file each.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  xe vm-export vm=web01 filename= | xenith backup --stdin --tag web\n  \
@@ -35,7 +38,7 @@ const TEXT_MAX: usize = 4096;
 pub struct BackupArgs {
     /// What to back up: files, `-` for standard input, or with --pool selectors of VMs
     #[arg(
-        required_unless_present = "stdin",
+        required_unless_present_any = ["stdin", "everything"],
         conflicts_with = "stdin",
         value_name = "PATH|SELECTOR"
     )]
@@ -79,15 +82,9 @@ pub struct BackupArgs {
         help_heading = "Pool"
     )]
     pub pool: Vec<Address>,
-    /// Leave out VMs with this tag; several with commas, or repeat it
-    #[arg(
-        long = "exclude-tag",
-        value_name = "TAG",
-        value_delimiter = ',',
-        requires = "pool",
-        help_heading = "Pool"
-    )]
-    pub exclude_tags: Vec<String>,
+    /// What is left out, and what comes along
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// How to log in
     #[command(flatten)]
     pub login: LoginArgs,

@@ -1,10 +1,13 @@
 //! `backup`: inputs become snapshots.
 
+mod choice;
 mod input;
+mod metadata;
 mod planned;
 mod pool_vm;
 mod saved;
 mod selector;
+mod words;
 
 use engine::backup::{BackupRequest, backup};
 use engine::packer::{Packing, Threads};
@@ -15,6 +18,7 @@ use engine::surroundings::{RealSurroundings, random};
 use repo_format::id::RunId;
 use repo_format::limits::TAGS_MAX;
 use repo_format::snapshot::Snapshot;
+use xen_source::xapi::{Mode, Pool};
 
 use crate::advice::{Doing as _, Failure, refused};
 use crate::args::BackupArgs;
@@ -24,11 +28,12 @@ use crate::exit::Exit;
 use crate::interrupt::{self, Postponed};
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
+use choice::{Choice, Chosen, ChosenVm, Part};
 use input::Input;
+use metadata::{PoolMetadata, Subject};
 use planned::Plan;
 use pool_vm::PoolVm;
 use saved::{Lost, Saved, Summary};
-use selector::{Choice, Chosen};
 
 /// Backs up every input. One that fails does not stop the others.
 pub fn run(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
@@ -51,28 +56,49 @@ fn run_files(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
 
 /// Backs up VMs of a pool. A dry run opens the repository and looks at the pool.
 fn run_pool(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
-    let choice = Choice::parse(&args.paths, args.exclude_tags.clone())?;
-    let template = request(job, &args)?;
+    let choice = Choice::parse(&args.paths, args.selection.clone())?;
+    let template = BackupRequest { selection: Some(choice.text()), ..request(job, &args)? };
     let writes = if args.dry_run { Writes::Discarded } else { Writes::Kept };
     let repository = job.open(writes)?;
     let pool = connection::open(args.pool, args.login)?;
-    let vms = pool.vms().doing(|| "cannot list the VMs of the pool".to_owned())?;
-    let Chosen { vms, missing } = choice.among(vms);
+    let mut chosen = choose(&pool, &choice)?;
     let mut summary = Summary::new(&template, writes);
-    for (selector, failure) in missing {
+    for (selector, failure) in std::mem::take(&mut chosen.missing) {
         lose(job, &mut summary, selector, failure);
     }
     if args.dry_run {
-        job.report.answer(&planned::text(&vms), &Plan::new(&vms, summary.failed()))?;
-        return Ok(summary.exit_if(!vms.is_empty()));
+        let mode = Mode::default();
+        let plan = Plan::new(&chosen, mode, summary.failed());
+        job.report.answer(&planned::text(&chosen, mode), &plan)?;
+        return Ok(summary.exit_if(!plan.is_empty()));
     }
-    let input = |vm| Input::of_vm(PoolVm::new(pool.clone(), vm));
-    let inputs: Vec<Input> = vms.into_iter().map(input).collect();
+    let inputs = pool_inputs(&pool, chosen);
     let postponed = Postponed::begin();
     save_all(job, &repository, &inputs, &template, &mut summary)?;
     drop(postponed);
     job.report.outcome(&summary.text(), &summary)?;
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { summary.exit() })
+}
+
+fn choose(pool: &Pool, choice: &Choice) -> Result<Chosen, Failure> {
+    let vms = if choice.wants_vms() { pool.vms() } else { Ok(Vec::new()) };
+    let vms = vms.doing(|| "cannot list the VMs of the pool".to_owned())?;
+    let hosts = if choice.wants_hosts() { pool.hosts() } else { Ok(Vec::new()) };
+    let hosts = hosts.doing(|| "cannot list the hosts of the pool".to_owned())?;
+    Ok(choice.among(vms, hosts))
+}
+
+/// VMs first, so that what is known of the pool is not older than they are.
+fn pool_inputs(pool: &Pool, chosen: Chosen) -> Vec<Input> {
+    let of_metadata = |subject| Input::of_metadata(PoolMetadata::new(pool.clone(), subject));
+    let vm = |vm: ChosenVm| match chosen.part {
+        Part::Whole => Input::of_vm(PoolVm::new(pool.clone(), vm)),
+        Part::Metadata => of_metadata(Subject::Vm(vm.vm.record)),
+    };
+    let mut inputs: Vec<Input> = chosen.vms.into_iter().map(vm).collect();
+    inputs.extend(chosen.database.then(|| of_metadata(Subject::Database)));
+    inputs.extend(chosen.hosts.into_iter().map(|host| of_metadata(Subject::Host(host))));
+    inputs
 }
 
 fn save_all(
@@ -170,6 +196,7 @@ fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> Strin
         "raw" => "raw disk",
         "vhd" => "VHD",
         "qcow2" => "qcow2",
+        "pool-db" | "host" | "metadata" => "metadata",
         _ => "file",
     };
     let compression = match &*facts.compression {
@@ -178,7 +205,12 @@ fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> Strin
     };
     let mut text = format!("reading {what} from {input}{compression}\n");
     if let Some(name) = request.vm_name.as_ref().or(facts.vm_name.as_ref()) {
-        text += &format!("  vm  {name}  {}\n", facts.vm_uuid.as_deref().unwrap_or_default());
+        let noun = match &*facts.container {
+            "pool-db" => "pool",
+            "host" => "host",
+            _ => "vm",
+        };
+        text += &format!("  {noun}  {name}  {}\n", facts.vm_uuid.as_deref().unwrap_or_default());
     }
     text
 }

@@ -11,6 +11,7 @@ use engine::source::{Source, SourceError};
 use repo_format::limits::TEXT_MAX;
 use xen_source::Kind;
 
+use super::metadata::PoolMetadata;
 use super::pool_vm::PoolVm;
 use crate::advice::{Failure, refused};
 use crate::args::{BackupArgs, InputType};
@@ -36,6 +37,7 @@ enum From {
         paths: Vec<PathBuf>,
     },
     Vm(Box<PoolVm>),
+    Metadata(Box<PoolMetadata>),
 }
 
 /// Decides what the inputs are.
@@ -95,6 +97,11 @@ impl Input {
         Self { from: From::Vm(Box::new(vm)), kind: Some(Kind::Xva) }
     }
 
+    /// Metadata of a pool.
+    pub fn of_metadata(metadata: PoolMetadata) -> Self {
+        Self { from: From::Metadata(Box::new(metadata)), kind: Some(Kind::File) }
+    }
+
     /// Opens it and finds out what it is.
     pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
         match &self.from {
@@ -109,6 +116,7 @@ impl Input {
             }
             From::Chain { paths } => xen_source::open_chain(paths, None),
             From::Vm(vm) => vm.open(),
+            From::Metadata(metadata) => metadata.open(),
         }
     }
 
@@ -119,7 +127,7 @@ impl Input {
         };
         match &self.from {
             From::Stdin => false,
-            From::Vm(_) => true,
+            From::Vm(_) | From::Metadata(_) => true,
             From::Path(path) => is_lasting(path),
             From::Disks { paths, .. } | From::Chain { paths } => paths.iter().all(is_lasting),
         }
@@ -131,6 +139,7 @@ impl Input {
             From::Stdin => "-".to_owned(),
             From::Path(path) => path.display().to_string(),
             From::Vm(vm) => format!("vm:{}", vm.name()),
+            From::Metadata(metadata) => metadata.path_text(),
             From::Disks { paths, .. } | From::Chain { paths } => {
                 let paths = paths.iter().map(|path| path.display().to_string());
                 paths.collect::<Vec<_>>().join(", ")
@@ -149,6 +158,7 @@ impl fmt::Display for Input {
             From::Path(path) => path.display().fmt(f),
             From::Disks { .. } | From::Chain { .. } => f.write_str(&self.path_text()),
             From::Vm(vm) => write!(f, "VM {}", vm.name()),
+            From::Metadata(metadata) => metadata.fmt(f),
         }
     }
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts};
-use xen_source::xapi::{Event, Observer, Pool, SourceOptions, Vm};
+use xen_source::xapi::{Event, Observer, Pool, SourceOptions};
 
+use super::choice::ChosenVm;
 use crate::interrupt;
 use crate::text::printable;
 
@@ -13,24 +14,26 @@ use crate::text::printable;
 #[derive(Debug, Clone)]
 pub struct PoolVm {
     pool: Pool,
-    vm: Vm,
+    vm: ChosenVm,
 }
 
 impl PoolVm {
     /// This VM of this pool.
-    pub const fn new(pool: Pool, vm: Vm) -> Self {
+    pub const fn new(pool: Pool, vm: ChosenVm) -> Self {
         Self { pool, vm }
     }
 
     /// What people call it.
     pub fn name(&self) -> &str {
-        &self.vm.record.name
+        &self.vm.vm.record.name
     }
 
     /// Takes a snapshot of it, and begins to read that.
     pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
-        let options = SourceOptions::new(Arc::new(Watch { name: self.name().to_owned() }));
-        let source = Box::new(self.pool.source(&self.vm.record, options)?);
+        let watch = Arc::new(Watch { name: self.name().to_owned() });
+        let options =
+            SourceOptions { left_out: self.vm.left_out_uuids(), ..SourceOptions::new(watch) };
+        let source = Box::new(self.pool.source(&self.vm.vm.record, options)?);
         Ok(Box::new(Interruptible { source, name: self.name().to_owned() }))
     }
 }
