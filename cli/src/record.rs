@@ -3,6 +3,7 @@
 use engine::source::{Content, ContentError, Role};
 use serde::Serialize;
 use xen_source::OvaXml;
+use xen_source::xapi::metadata::form::{RECORDS_LEN_MAX, read_records};
 use xen_source::xva::RECORD_LEN_MAX;
 use xen_source::xva::ova::{DiskKind, VmFacts};
 
@@ -63,12 +64,17 @@ pub struct Change {
 }
 
 impl VmRecord {
-    /// The record of a snapshot; `None` if it has none.
-    pub fn of(content: &dyn Content) -> Result<Option<Self>, ContentError> {
-        let place = content.disks().iter().position(|disk| disk.role == Role::Record);
-        let Some(place) = place else { return Ok(None) };
+    /// The record of a snapshot that came in `container`; `None` if it has none.
+    pub fn of(content: &dyn Content, container: &str) -> Result<Option<Self>, ContentError> {
         let invalid =
             |what: String| ContentError::Invalid { what: format!("the VM record: {what}") };
+        if container == "metadata" && !content.disks().is_empty() {
+            let bytes = content.read_stream(0, RECORDS_LEN_MAX)?;
+            let record = read_records(&bytes).map_err(|error| invalid(error.to_string()))?;
+            return Ok(record.as_ref().map(Self::from_ova));
+        }
+        let place = content.disks().iter().position(|disk| disk.role == Role::Record);
+        let Some(place) = place else { return Ok(None) };
         let bytes = content.read_stream(place, RECORD_LEN_MAX)?;
         let text = String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
         let record = OvaXml::parse(text).map_err(|error| invalid(error.to_string()))?;

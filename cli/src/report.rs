@@ -1,5 +1,6 @@
 //! Results: as text for people, or as JSON with field names that stay (see JSON.md).
 
+mod container;
 mod snapshot;
 mod vm;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use crate::advice::{Doing as _, Failure, Fault};
 use crate::text::{Form, printable};
 
+pub use container::{metadata_noun, metadata_use};
 pub use snapshot::{
     DiskEntry, SnapshotEntry, disk_order, role_name, short_id, size_bytes, subject,
 };

@@ -28,6 +28,7 @@ use crate::exit::Exit;
 use crate::interrupt::{self, Postponed};
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
+use crate::report::metadata_noun;
 use choice::{Choice, Chosen, ChosenVm, Part};
 use input::Input;
 use metadata::{PoolMetadata, Subject};
@@ -196,7 +197,7 @@ fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> Strin
         "raw" => "raw disk",
         "vhd" => "VHD",
         "qcow2" => "qcow2",
-        "pool-db" | "host" | "metadata" => "metadata",
+        container if metadata_noun(container).is_some() => "metadata",
         _ => "file",
     };
     let compression = match &*facts.compression {
@@ -205,11 +206,7 @@ fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> Strin
     };
     let mut text = format!("reading {what} from {input}{compression}\n");
     if let Some(name) = request.vm_name.as_ref().or(facts.vm_name.as_ref()) {
-        let noun = match &*facts.container {
-            "pool-db" => "pool",
-            "host" => "host",
-            _ => "vm",
-        };
+        let noun = metadata_noun(&facts.container).unwrap_or("vm");
         text += &format!("  {noun}  {name}  {}\n", facts.vm_uuid.as_deref().unwrap_or_default());
     }
     text

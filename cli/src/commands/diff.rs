@@ -57,9 +57,9 @@ pub fn run(job: &Job, args: DiffArgs) -> Result<Exit, Failure> {
     for pair in pairs(&old, &new) {
         disks.push(compare(&reader, &workers, pair, &progress).doing(doing)?);
     }
-    let record = |snapshot| {
+    let record = |snapshot: &Snapshot| {
         let content = SnapshotContent::new(&reader, &workers, snapshot, &progress);
-        VmRecord::of(&content).doing(doing)
+        VmRecord::of(&content, &snapshot.origin.container).doing(doing)
     };
     let vm = match (record(&old)?, record(&new)?) {
         (Some(old), Some(new)) => new.changes_since(&old),

@@ -63,11 +63,11 @@ fn xva(
     places: Vec<usize>,
     doing: impl Fn() -> String,
 ) -> Result<Extraction, Failure> {
-    if !snapshot.disks.iter().any(|disk| is_disk(disk.role)) {
+    if is_file(snapshot) {
         let container = &snapshot.origin.container;
         return refused(
             doing(),
-            format!("it holds a {container} and no disks, so it cannot become an XVA"),
+            format!("it holds a file ({container}) and no VM, so it cannot become an XVA"),
             "leave --format out: it comes out as it went in",
         );
     }
@@ -117,7 +117,7 @@ fn default_format(snapshot: &Snapshot, names_disks: bool, target_name: Option<&s
     let name = target_name.unwrap_or_default().to_ascii_lowercase();
     let ends = |ending: &str| name.ends_with(ending);
     match container {
-        "file" => Format::Raw,
+        _ if is_file(snapshot) => Format::Raw,
         _ if ends(".xva") => Format::Xva,
         _ if ends(".raw") || ends(".img") => Format::Raw,
         _ if ends(".vhd") => Format::Vhd,
@@ -157,6 +157,11 @@ fn find_disk(snapshot: &Snapshot, text: &str) -> Result<usize, Failure> {
             )
         }
     }
+}
+
+/// Whether it is no VM: one of those has a record, even if it has no disks.
+fn is_file(snapshot: &Snapshot) -> bool {
+    snapshot.disks.iter().all(|disk| disk.role == DiskRole::File)
 }
 
 const fn is_disk(role: DiskRole) -> bool {

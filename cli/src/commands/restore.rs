@@ -19,7 +19,7 @@ use crate::args::RestoreArgs;
 use crate::exit::Exit;
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
-use crate::report::{short_id, subject};
+use crate::report::{metadata_use, short_id, subject};
 use crate::selection;
 use crate::size;
 use new_file::{Existing, NewFile};
@@ -93,6 +93,8 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
         let (total_text, rate) = (size::bytes(total), size::rate(total, elapsed));
         let what = subject(&snapshot);
         text += &format!("restored {what}: {total_text} in {} ({rate})\n", size::duration(elapsed));
+        let handling = metadata_use(&snapshot.origin.container);
+        text.extend(handling.map(|handling| format!("only its owner may read it: {handling}\n")));
     }
     job.report.outcome(&text, &restored)?;
     Ok(Exit::Done)

@@ -7,7 +7,7 @@ use engine::repository::Repository;
 use engine::restore::SnapshotContent;
 use engine::snapshots::Filter;
 use repo_format::keys::Role;
-use repo_format::snapshot::Snapshot;
+use repo_format::snapshot::{DiskRole, Snapshot};
 use serde::Serialize;
 
 use crate::advice::{Doing as _, Failure};
@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
 use crate::record::VmRecord;
-use crate::report::{SnapshotEntry, disk_order};
+use crate::report::{SnapshotEntry, disk_order, metadata_noun, metadata_use};
 use crate::selection;
 use crate::size;
 use crate::text::{Align, Table};
@@ -64,13 +64,14 @@ fn read_record(
     let workers = job.workers()?;
     let progress = Progress::beside_data(&job.report);
     let content = SnapshotContent::new(&reader, &workers, snapshot, &progress);
-    VmRecord::of(&content).doing(doing)
+    VmRecord::of(&content, &snapshot.origin.container).doing(doing)
 }
 
 fn snapshot_text(snapshot: &Snapshot) -> String {
     let Snapshot { origin, statistics, .. } = snapshot;
     let elapsed = Duration::from_millis(statistics.elapsed_ms);
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let noun = metadata_noun(&origin.container).unwrap_or("vm");
     let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
     let mut row = |name: &str, value: String| {
         if !value.trim().is_empty() {
@@ -79,7 +80,7 @@ fn snapshot_text(snapshot: &Snapshot) -> String {
     };
     row("snapshot", snapshot.id.to_string());
     row("time", clock::local(snapshot.time));
-    row("vm", format!("{} {}", text(&origin.vm_name), text(&origin.vm_uuid)));
+    row(noun, format!("{} {}", text(&origin.vm_name), text(&origin.vm_uuid)));
     row("container", format!("{} {}", origin.container, origin.compression));
     row("path", origin.path.clone());
     row("made on", format!("{} by {}", snapshot.host, snapshot.program));
@@ -90,8 +91,10 @@ fn snapshot_text(snapshot: &Snapshot) -> String {
     let (new, added) = (size::bytes(statistics.new_bytes), size::bytes(statistics.stored_bytes));
     row("new", format!("{new}, {added} stored"));
     for disk in disk_order(snapshot).into_iter().map(|place| &snapshot.disks[place]) {
-        row("disk", format!("{}  {}  {}", disk.name, size::bytes(disk.size_bytes), disk.key));
+        let noun = if disk.role == DiskRole::File { "file" } else { "disk" };
+        row(noun, format!("{}  {}  {}", disk.name, size::bytes(disk.size_bytes), disk.key));
     }
+    row("to use it", metadata_use(&origin.container).unwrap_or_default().to_owned());
     table.lines("")
 }
 

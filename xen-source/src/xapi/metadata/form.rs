@@ -15,8 +15,8 @@ const VM_TABLE: &[u8] = b"<table name=\"VM\">";
 const ROW: &[u8] = b"<row";
 /// Bytes that are kept to look for an end, or for what two pieces share.
 const KEPT_LEN: usize = 64;
-/// What stands around an `ova.xml` of the greatest length, in bytes: headers and padding.
-const AROUND_RECORD_LEN: u64 = 64 << 10;
+/// Longest tar of records, in bytes: an `ova.xml` of the greatest length, headers and padding.
+pub const RECORDS_LEN_MAX: u64 = RECORD_LEN_MAX + (64 << 10);
 
 /// A file that is not whole, or not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl Form {
             Self::Gzip(gzip) => gzip.take(bytes),
             Self::Records(all) => {
                 all.extend_from_slice(bytes);
-                match all.len() as u64 > RECORD_LEN_MAX + AROUND_RECORD_LEN {
+                match all.len() as u64 > RECORDS_LEN_MAX {
                     true => not_whole("it is longer than any record of a VM"),
                     false => Ok(()),
                 }
