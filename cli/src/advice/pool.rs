@@ -110,7 +110,9 @@ fn on_api(error: &ApiError) -> String {
             return "check --xapi-user and where its password comes from; nothing was done"
                 .to_owned();
         }
-        "RBAC_PERMISSION_DENIED" => "the user needs the role pool-operator or a higher one",
+        "RBAC_PERMISSION_DENIED" => {
+            "the user needs the role pool-operator or a higher one; pool-admin for pool-db and hosts"
+        }
         "HOST_IN_EMERGENCY_MODE" => "the host has lost its coordinator; name another member",
         "HANDLE_INVALID" | "UUID_INVALID" => {
             "it is gone from the pool; `xenith vms` lists what there is"

@@ -94,7 +94,7 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
         let what = subject(&snapshot);
         text += &format!("restored {what}: {total_text} in {} ({rate})\n", size::duration(elapsed));
         let handling = metadata_use(&snapshot.origin.container);
-        text.extend(handling.map(|handling| format!("only its owner may read it: {handling}\n")));
+        text.extend(handling.map(|handling| format!("to use it: {handling}\n")));
     }
     job.report.outcome(&text, &restored)?;
     Ok(Exit::Done)

@@ -14,18 +14,18 @@ pub fn metadata_noun(container: &str) -> Option<&'static str> {
 pub fn metadata_use(container: &str) -> Option<&'static str> {
     match container {
         "pool-db" => Some(
-            "it holds the passwords of the pool. On the coordinator, newly installed if need be, \
-             `xe pool-restore-database file-name=FILE dry-run=true` checks it; without dry-run it \
-             replaces the database there and restarts the host",
+            "on the coordinator, newly installed if need be, `xe pool-restore-database \
+             file-name=FILE dry-run=true` checks it; without dry-run it replaces the database there \
+             and restarts the host. It holds passwords: only its owner may read a restored file",
         ),
         "host" => Some(
-            "it holds the secrets of this host, and is for no other. `xe host-restore \
-             file-name=FILE host=NAME` stages it on the spare partition; nothing of it is active \
-             until the host boots the installation CD and restores from there",
+            "for this host and no other: `xe host-restore file-name=FILE host=NAME` stages it on \
+             the spare partition; nothing of it is active until the host boots the installation CD \
+             and restores from there. It holds secrets: only its owner may read a restored file",
         ),
         "metadata" => Some(
-            "records without disks: `xe vm-import metadata=true filename=FILE` makes the VM again \
-             where its disks still are",
+            "`xe vm-import metadata=true filename=FILE` makes the VM again where its disks still \
+             are",
         ),
         _ => None,
     }

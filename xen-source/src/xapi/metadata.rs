@@ -13,6 +13,7 @@ use engine::source::{DiskInfo, NextSegment, Role, Source, SourceError, SourceFac
 
 use super::error::XapiError;
 use super::export::{self, Download};
+use super::limits::PAGE_LEN_MAX;
 use super::objects::{HostRecord, VmRecord};
 use super::pool::Pool;
 use crate::raw::{RawReader, RawSegment};
@@ -136,6 +137,18 @@ struct Checked<R> {
     form: Form,
 }
 
+impl<R: Read> Checked<R> {
+    /// A host's error page is no form at all, and the stream ends behind it: then its task says
+    /// better what is wrong.
+    fn explained(&mut self, error: NotWhole) -> io::Error {
+        let mut rest = (&mut self.stream).take(PAGE_LEN_MAX);
+        match io::copy(&mut rest, &mut io::sink()) {
+            Err(failed) => failed,
+            Ok(_) => io::Error::other(error),
+        }
+    }
+}
+
 impl<R: Read> Read for Checked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.stream.read(buffer)?;
@@ -144,7 +157,7 @@ impl<R: Read> Read for Checked<R> {
             0 => self.form.end(),
             len => self.form.take(&buffer[..len]),
         };
-        verdict.map_err(io::Error::other)?;
+        verdict.map_err(|error| self.explained(error))?;
         Ok(len)
     }
 }
