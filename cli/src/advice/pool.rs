@@ -110,9 +110,8 @@ fn on_api(error: &ApiError) -> String {
             return "check --xapi-user and where its password comes from; nothing was done"
                 .to_owned();
         }
-        "RBAC_PERMISSION_DENIED" => {
-            "the user needs the role pool-operator or a higher one; pool-admin for pool-db and hosts"
-        }
+        "RBAC_PERMISSION_DENIED" if is_for_admins(error) => "the user needs the role pool-admin",
+        "RBAC_PERMISSION_DENIED" => "the user needs the role pool-operator or a higher one",
         "HOST_IN_EMERGENCY_MODE" => "the host has lost its coordinator; name another member",
         "HANDLE_INVALID" | "UUID_INVALID" => {
             "it is gone from the pool; `xenith vms` lists what there is"
@@ -129,4 +128,10 @@ fn on_api(error: &ApiError) -> String {
         _ => "/var/log/xensource.log on the host says more",
     };
     format!("nothing in the repository is damaged; {advice}")
+}
+
+/// Whether a permission that was denied is one for the database or the system of a host.
+fn is_for_admins(error: &ApiError) -> bool {
+    let permission = error.params.first().map_or("", String::as_str);
+    permission.contains("_xml") || permission.contains("host_backup")
 }

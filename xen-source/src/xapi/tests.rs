@@ -4,6 +4,7 @@ mod host;
 mod leftovers;
 mod power_calls;
 mod powers;
+mod metadata;
 mod sessions;
 mod sources;
 mod tls;

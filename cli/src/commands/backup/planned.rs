@@ -224,3 +224,75 @@ fn mode_text(vm: &ChosenVm, part: Part, mode: Mode) -> &'static str {
         (Part::Whole, Mode::Cold) => "cold",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use xen_source::xapi::Vm;
+    use xen_source::xapi::objects::{Record, VdiRecord, VmRecord};
+    use xen_source::xapi::value::Value;
+
+    use super::*;
+
+    fn record<R: Record>(fields: &[(&str, &str)]) -> R {
+        let fields = fields.iter().map(|(key, text)| ((*key).to_owned(), Value::from(*text)));
+        R::of("OpaqueRef:x", &Value::Struct(fields.collect())).expect("a record")
+    }
+
+    fn disk(place: &str, size: &str, used: &str) -> Disk {
+        let fields = [("uuid", place), ("virtual_size", size), ("physical_utilisation", used)];
+        let sr = [("uuid", "s"), ("name_label", "nfs"), ("type", "nfs"), ("physical_size", "4096")];
+        Disk {
+            record: record::<VdiRecord>(&fields),
+            userdevice: place.to_owned(),
+            sr: Some(record(&sr)),
+        }
+    }
+
+    fn chosen(left_out: &[Option<Reason>], part: Part) -> Chosen {
+        let disks = vec![
+            disk("0", "2048", "1024"),
+            disk("1", "1048576", "4194304"),
+            disk("3", "3072", "0"),
+        ];
+        let record: VmRecord =
+            record(&[("uuid", "u"), ("name_label", "web"), ("power_state", "Running")]);
+        let vm = ChosenVm { vm: Vm { record, disks }, left_out: left_out.to_vec() };
+        Chosen { vms: vec![vm], part, database: true, hosts: Vec::new(), missing: Vec::new() }
+    }
+
+    #[test]
+    fn a_disk_is_read_as_far_as_it_is_used_and_never_beyond_its_size() {
+        let read =
+            |left_out: &[Option<Reason>], part| expected_read(&chosen(left_out, part).vms[0], part);
+        assert_eq!(read(&[None, None, None], Part::Whole), 1024 + 1_048_576 + 3072);
+        assert_eq!(read(&[None, Some(Reason::Nobak), None], Part::Whole), 1024 + 3072);
+        assert_eq!(read(&[None, None, None], Part::Metadata), 0);
+    }
+
+    #[test]
+    fn the_table_says_what_is_left_out_and_why() {
+        let excluded = Some(Reason::Excluded("xvdd".to_owned()));
+        let chosen = chosen(&[None, Some(Reason::Nobak), excluded], Part::Whole);
+        let text = text(&chosen, Mode::Warm);
+        let expected = "\
+VM      State    Mode     Size        Read  SR   CBT
+web     running  warm  1.0 MiB  <= 1.0 KiB
+  xvda                 2.0 KiB  <= 1.0 KiB  nfs  off
+  xvdb                 1.0 MiB           -  nfs  off  left out: [NOBAK] in its name
+  xvdd                 3.0 KiB           -  nfs  off  left out: --exclude-disk xvdd
+1 VM, reading <= 1.0 KiB
+SR   Kind     Size     Free
+nfs  nfs   4.0 KiB  4.0 KiB
+pool-db: the database of the pool
+dry run: nothing read, nothing saved, nothing changed on the pool
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn metadata_need_no_room_on_storage() {
+        let chosen = chosen(&[None, None, None], Part::Metadata);
+        assert!(srs(&chosen).is_empty());
+        assert!(text(&chosen, Mode::Hot).contains("metadata"));
+    }
+}

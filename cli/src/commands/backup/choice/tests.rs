@@ -154,7 +154,7 @@ fn disks_are_left_out_by_device_uuid_name_or_mark() {
     );
     check_disks(
         "all --ignore-nobak '--exclude-disk=name~^s.a'",
-        &["swap", "ssa"],
+        &["swap", "root"],
         &[(0, "--exclude-disk name~^s.a")],
     );
     check_disks("all --exclude-disk=xvdz", &names, &[mark]);
