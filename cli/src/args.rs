@@ -106,7 +106,7 @@ pub enum CompressionLevel {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(InitArgs),
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
     Vms(VmsArgs),
     Cleanup(CleanupArgs),
     Snapshots(SnapshotsArgs),

@@ -31,7 +31,7 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
     interrupt::install().doing(|| "cannot begin".to_owned())?;
     match command {
         Command::Init(args) => init::run(job, args),
-        Command::Backup(args) => backup::run(job, args),
+        Command::Backup(args) => backup::run(job, *args),
         Command::Vms(args) => vms::run(job, args),
         Command::Cleanup(args) => cleanup::run(job, args),
         Command::Snapshots(args) => snapshots::run(job, args),

@@ -32,11 +32,19 @@ pub fn one(repository: &Repository, text: &str, filter: &Filter) -> Result<Snaps
     among(&all(repository)?, text, filter).cloned()
 }
 
-/// The snapshot that `text` means among `snapshots`, which are sorted by time.
+/// The snapshot that `text` means among `snapshots`, which are sorted by time. The latest one is a
+/// whole one: records without disks are not what somebody means who wants a VM back.
 pub fn among<'s>(
     snapshots: &'s [Snapshot],
     text: &str,
     filter: &Filter,
 ) -> Result<&'s Snapshot, Failure> {
-    snapshots::find(snapshots, text, filter).doing(|| format!("cannot find snapshot {text}"))
+    let is_whole =
+        |snapshot: &&Snapshot| filter.accepts(snapshot) && snapshot.origin.container != "metadata";
+    let newest = snapshots.iter().rev().find(is_whole);
+    match newest.filter(|_| text.eq_ignore_ascii_case("latest")) {
+        Some(newest) => Ok(newest),
+        None => snapshots::find(snapshots, text, filter)
+            .doing(|| format!("cannot find snapshot {text}")),
+    }
 }

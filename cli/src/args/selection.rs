@@ -22,7 +22,7 @@ pub struct SelectionArgs {
     /// Selectors choose among custom templates, too
     #[arg(long, requires = "pool")]
     pub include_templates: bool,
-    /// Of the VMs only their records, and no disks
+    /// Of the VMs only their records, and no disks; `latest` passes over such snapshots
     #[arg(long, requires = "pool")]
     pub metadata_only: bool,
     /// The database of the pool, too, as a snapshot of its own

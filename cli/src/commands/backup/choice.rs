@@ -103,7 +103,9 @@ impl Choice {
     /// What was typed, so that a later run can choose in the same way.
     pub fn text(&self) -> String {
         let words: Vec<String> = self.typed.iter().cloned().chain(self.args.words()).collect();
-        words::joined(&words)
+        let text = words::joined(&words);
+        debug_assert!(Self::parse_text(&text).is_ok(), "what is written can be read: {text}");
+        text
     }
 
     fn of(typed: Vec<String>, args: SelectionArgs) -> Result<Self, Failure> {

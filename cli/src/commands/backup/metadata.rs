@@ -42,15 +42,6 @@ impl PoolMetadata {
         Ok(Box::new(Reading { source: source?, what: self.to_string() }))
     }
 
-    /// Uuid of the pool, host or VM, which its snapshots bear.
-    pub fn uuid(&self) -> String {
-        match &self.subject {
-            Subject::Database => self.pool.record().uuid,
-            Subject::Host(host) => host.uuid.clone(),
-            Subject::Vm(vm) => vm.uuid.clone(),
-        }
-    }
-
     /// What its snapshots say that they came from: a selector that chooses it.
     pub fn path_text(&self) -> String {
         match &self.subject {
