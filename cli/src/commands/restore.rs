@@ -8,7 +8,7 @@ use std::time::Instant;
 use engine::reader::Reader;
 use engine::restore::SnapshotContent;
 use engine::snapshots::Filter;
-use repo_format::snapshot::Snapshot;
+use repo_format::snapshot::{DiskRole, Snapshot};
 use serde::Serialize;
 use xen_source::{Form as XvaForm, RawOutput};
 
@@ -47,6 +47,9 @@ struct RestoredFile {
     size: Option<u64>,
     /// Whether it holds byte by byte what was backed up; `null` before it is written.
     identical: Option<bool>,
+    /// What the disk or stream is; `None` for an XVA.
+    #[serde(skip)]
+    role: Option<DiskRole>,
 }
 
 /// Restores a snapshot.
@@ -147,6 +150,7 @@ impl RestoredFile {
             size: disk.map(|disk| disk.size_bytes),
             disk: disk.map(|disk| disk.name.clone()),
             identical: None,
+            role: disk.map(|disk| disk.role),
         }
     }
 
@@ -155,6 +159,7 @@ impl RestoredFile {
             (None, _) => "",
             (Some(true), "xva") => ", byte by byte the export that was backed up",
             (Some(_), "xva") => ", a new XVA",
+            (Some(_), _) if self.role == Some(DiskRole::File) => ", byte by byte as it went in",
             (Some(_), "raw") => ", zeros are holes",
             (Some(_), _) => ", the disk is identical, the container new",
         };
