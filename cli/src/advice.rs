@@ -30,6 +30,7 @@ use engine::storage::StorageError;
 use serde::Serialize;
 use xen_source::xapi::XapiError;
 
+use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::password::PasswordError;
 use crate::text::{Form, printable};
@@ -74,6 +75,9 @@ pub enum Fault {
     /// A pool did not do what was asked.
     #[error(transparent)]
     Pool(#[from] XapiError),
+    /// The configuration file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// There is no password.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -142,9 +146,9 @@ pub struct ErrorMessage {
     /// The exit code that the error alone would have.
     code: u8,
     /// What was being done, and why it was not.
-    message: String,
+    pub message: String,
     /// What to do next.
-    hint: String,
+    pub hint: String,
 }
 
 impl Failure {
@@ -224,6 +228,7 @@ impl Failure {
             Fault::Find(error) => failed(on_find(error)),
             Fault::Key(error) => failed(repository::on_key(error)),
             Fault::Pool(error) => failed(pool::on_pool(error)),
+            Fault::Config(error) => failed(on_config(error)),
             Fault::Password(error) => failed(on_password(error)),
             Fault::Workers(_) => failed("name fewer with --threads; nothing was done"),
             Fault::Signals(_) => failed("this is a fault of xenith; nothing was done"),
@@ -305,6 +310,19 @@ const fn on_find(error: &FindError) -> &'static str {
         FindError::None { .. } => "`xenith snapshots` lists what there is",
         FindError::Ambiguous { .. } => {
             "type more digits of the id; `xenith snapshots` lists what there is"
+        }
+    }
+}
+
+const fn on_config(error: &ConfigError) -> &'static str {
+    match error {
+        ConfigError::Read { .. } => {
+            "check --config and XENITH_CONFIG, and who may read it; --config /dev/null does \
+             without. Nothing was done"
+        }
+        ConfigError::Line { .. } | ConfigError::Key { .. } => {
+            "`xenith help` says where the file is looked for, and cli/CONFIG.md what may stand in \
+             it; nothing was done"
         }
     }
 }

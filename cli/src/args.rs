@@ -16,7 +16,7 @@ pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
 };
-pub use pool::{CleanupArgs, LoginArgs, VmsArgs};
+pub use pool::{CleanupArgs, LoginArgs, PoolArgs, VmsArgs, data_channel};
 pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
     ShowArgs, SnapshotsArgs,
@@ -28,6 +28,8 @@ pub use selection::SelectionArgs;
 /// Exit codes: 0 done; 1 failed, or check found damage; 3 partly done, or an input is cut or
 /// damaged;
 /// 10 no repository; 12 wrong password; 130 interrupted.
+///
+/// What is typed goes before the environment, and that before the configuration file.
 #[derive(Debug, Parser)]
 #[command(name = "xenith", version, max_term_width = 100, infer_subcommands = false)]
 pub struct Args {
@@ -43,12 +45,16 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Directory of the repository
+    /// Configuration file, which names pools and repositories [default: the first that exists of
+    /// ~/.config/xenith/config.toml (or below $XDG_CONFIG_HOME) and /etc/xenith/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "XENITH_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Directory of the repository, or its name in the configuration if there is no such directory
     #[arg(
         short,
         long,
         global = true,
-        value_name = "DIR",
+        value_name = "DIR|NAME",
         env = "XENITH_REPOSITORY",
         hide_env_values = true
     )]
@@ -84,9 +90,9 @@ pub struct GlobalArgs {
     /// Threads that compute [default: one for each core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// How hard to compress what is new
-    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
-    pub compression: CompressionLevel,
+    /// How hard to compress what is new [default: auto]
+    #[arg(long, global = true, value_name = "HOW")]
+    pub compression: Option<CompressionLevel>,
 }
 
 /// How hard to compress.

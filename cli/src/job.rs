@@ -2,7 +2,7 @@
 //! command looks behind this.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::parallel::Workers;
@@ -17,6 +17,7 @@ use repo_format::slot::KdfCost;
 
 use crate::advice::{Doing as _, Failure, refused};
 use crate::args::{CompressionLevel, GlobalArgs, Kdf};
+use crate::config::{Config, RepositoryProfile};
 use crate::password::{Ask, PasswordSource};
 use crate::report::{Report, Volume};
 use crate::text::Form;
@@ -30,6 +31,8 @@ pub struct Job {
     pub report: Report,
     /// How hard to compress.
     pub compression: Compression,
+    /// What the configuration file says.
+    pub config: Config,
     root: Option<PathBuf>,
     password: PasswordSource,
     cache: Option<PathBuf>,
@@ -46,7 +49,7 @@ pub enum Writes {
 }
 
 impl Job {
-    /// Looks at arguments and environment.
+    /// Looks at arguments, environment and configuration, which count in this order.
     pub fn resolve(args: GlobalArgs) -> Result<Self, Failure> {
         let form = if args.json { Form::Json } else { Form::Text };
         let volume = match (args.quiet, args.verbose) {
@@ -54,22 +57,33 @@ impl Job {
             (false, 0) => Volume::Normal,
             (false, _) => Volume::Verbose,
         };
+        let config = Config::load(args.config.as_deref());
+        let config = config.doing(|| "cannot begin".to_owned())?;
+        let typed = args.repo.filter(|text| !text.is_empty());
+        let profile = profile(&config, typed.as_deref(), |path| path.exists());
+        let root = match (profile, typed) {
+            (Some(profile), _) => Some(profile.path.clone()),
+            (None, typed) => typed.map(|text| local_path(&text)).transpose()?,
+        };
+        let level = args.compression.or_else(|| profile?.compression);
+        let cache = || args.cache_dir.or_else(|| profile?.cache_dir.clone()).or_else(default_cache);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Self {
             report: Report { form, volume },
-            compression: match args.compression {
+            compression: match level.unwrap_or(CompressionLevel::Auto) {
                 CompressionLevel::Off => Compression::Off,
                 CompressionLevel::Fast => Compression::Zstd(1),
                 CompressionLevel::Auto => Compression::Zstd(3),
                 CompressionLevel::Max => Compression::Zstd(12),
             },
-            root: args
-                .repo
-                .filter(|text| !text.is_empty())
-                .map(|text| local_path(&text))
-                .transpose()?,
-            password: PasswordSource::of_repository(args.password_file, args.password_command),
-            cache: if args.no_cache { None } else { args.cache_dir.or_else(default_cache) },
+            password: PasswordSource::of_repository(
+                args.password_file,
+                args.password_command,
+                profile.and_then(|profile| profile.password.clone()),
+            ),
+            cache: if args.no_cache { None } else { cache() },
+            root,
+            config,
             threads: args.threads.unwrap_or(cores),
         })
     }
@@ -81,9 +95,15 @@ impl Job {
             None => refused(
                 "cannot tell which repository is meant",
                 "none was named",
-                "name its directory with --repo or XENITH_REPOSITORY",
+                "name its directory with --repo or XENITH_REPOSITORY, or name one as repository \
+                 under [defaults] in the configuration",
             ),
         }
+    }
+
+    /// Whether a repository was named, by whatever means.
+    pub const fn has_repository(&self) -> bool {
+        self.root.is_some()
     }
 
     /// The storage of a repository that exists.
@@ -103,6 +123,7 @@ impl Job {
         // Before anybody is asked for a password, there must be something to open.
         let storage = self.storage()?;
         let location = storage.location();
+        self.report.remark(&self.password.exposure().unwrap_or_default());
         let prompt = format!("password of {location}");
         let password = self.password.get(&prompt, Ask::Once).doing(|| cannot_open(&location))?;
         let storage = match writes {
@@ -164,6 +185,18 @@ fn cannot_open(location: &str) -> String {
     format!("cannot open the repository at {location}")
 }
 
+/// The profile that is meant: a directory goes before a name of the configuration.
+fn profile<'c>(
+    config: &'c Config,
+    typed: Option<&str>,
+    exists: impl FnOnce(&Path) -> bool,
+) -> Option<&'c RepositoryProfile> {
+    match typed {
+        None => config.default_repository(),
+        Some(name) => config.repository(name).filter(|_| !exists(Path::new(name))),
+    }
+}
+
 /// Refuses what looks like another kind of storage: `s3:bucket` is no directory that anybody wants.
 fn local_path(text: &str) -> Result<PathBuf, Failure> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
@@ -190,6 +223,30 @@ fn default_cache() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CONFIG: &str = "
+        [repository.nas]
+        path = '/mnt/nas'
+        [repository.usb]
+        path = '/mnt/usb'
+        [defaults]
+        repository = 'usb'
+    ";
+
+    #[track_caller]
+    fn check_profile(typed: Option<&str>, exists: bool, expected: Option<&str>) {
+        let config = Config::parse(CONFIG, Path::new("/c"), None).expect("it is right");
+        let found = profile(&config, typed, |_| exists).map(|profile| profile.path.clone());
+        assert_eq!(found, expected.map(PathBuf::from), "{typed:?}, {exists}");
+    }
+
+    #[test]
+    fn a_directory_goes_before_a_name_and_a_name_before_the_default() {
+        check_profile(None, false, Some("/mnt/usb"));
+        check_profile(Some("nas"), false, Some("/mnt/nas"));
+        check_profile(Some("nas"), true, None);
+        check_profile(Some("/srv/xen"), false, None);
+    }
 
     #[track_caller]
     fn check_path(text: &str, expected: Option<&str>) {

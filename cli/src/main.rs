@@ -14,6 +14,8 @@ mod args;
 mod interrupt;
 mod password;
 
+mod config;
+
 mod advice;
 
 mod pattern;
@@ -22,10 +24,10 @@ mod left_out;
 
 mod report;
 
-mod connection;
 mod job;
 mod progress;
 
+mod connection;
 mod record;
 mod selection;
 

@@ -1,8 +1,9 @@
 //! Passwords: from a file, a command, the environment or the terminal. Never from an argument,
 //! never printed.
 
-use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 pub type Password = Zeroizing<Vec<u8>>;
 
 /// Where a password comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PasswordSource {
     /// The content of a file, without the line end.
     File(PathBuf),
@@ -68,41 +69,44 @@ pub enum PasswordError {
 }
 
 impl PasswordSource {
-    /// Where the password of the repository comes from: what was typed goes before the environment.
-    pub fn of_repository(file: Option<PathBuf>, command: Option<String>) -> Self {
-        Self::of(file, command, "XENITH_PASSWORD_FILE", "XENITH_PASSWORD")
-    }
-
-    /// Where the password of a pool's user comes from.
-    pub fn of_pool(file: Option<PathBuf>, command: Option<String>) -> Self {
-        Self::of(file, command, "XENITH_XAPI_PASSWORD_FILE", "XENITH_XAPI_PASSWORD")
-    }
-
-    fn of(
+    /// Where the password of the repository comes from: what was typed goes before the environment,
+    /// and that before what is `configured`.
+    pub fn of_repository(
         file: Option<PathBuf>,
         command: Option<String>,
-        file_variable: &str,
-        variable: &'static str,
+        configured: Option<Self>,
     ) -> Self {
-        let named = std::env::var_os(file_variable).filter(|value: &OsString| !value.is_empty());
-        match (file, command) {
-            (Some(file), _) => Self::File(file),
-            (None, Some(command)) => Self::Command(command),
-            (None, None) => match named {
-                Some(file) => Self::File(file.into()),
-                None if std::env::var_os(variable).is_some() => Self::Variable(variable),
-                None => Self::Terminal,
-            },
-        }
+        let set = in_environment("XENITH_PASSWORD_FILE", "XENITH_PASSWORD");
+        typed_source(file, command).or(set).or(configured).unwrap_or(Self::Terminal)
+    }
+
+    /// Where the password of a pool's user comes from, in the same order.
+    pub fn of_pool(
+        file: Option<PathBuf>,
+        command: Option<String>,
+        configured: Option<Self>,
+    ) -> Self {
+        let set = in_environment("XENITH_XAPI_PASSWORD_FILE", "XENITH_XAPI_PASSWORD");
+        typed_source(file, command).or(set).or(configured).unwrap_or(Self::Terminal)
     }
 
     /// Where a new password comes from.
     pub fn of_new(file: Option<PathBuf>, command: Option<String>) -> Self {
-        match (file, command) {
-            (Some(file), _) => Self::File(file),
-            (None, Some(command)) => Self::Command(command),
-            (None, None) => Self::Terminal,
-        }
+        typed_source(file, command).unwrap_or(Self::Terminal)
+    }
+
+    /// What is wrong with how it is kept: nothing, if it is no file or its owner's alone.
+    pub fn exposure(&self) -> Option<String> {
+        let Self::File(path) = self else {
+            return None;
+        };
+        let mode = path.metadata().ok().filter(Metadata::is_file)?.permissions().mode();
+        (mode & 0o006 != 0).then(|| {
+            format!(
+                "warning: everyone on this machine may read or change {}; `chmod 600` it\n",
+                path.display()
+            )
+        })
     }
 
     /// Gets it. `prompt` is what a person is asked.
@@ -124,6 +128,17 @@ impl PasswordSource {
             false => Ok(password),
         }
     }
+}
+
+fn typed_source(file: Option<PathBuf>, command: Option<String>) -> Option<PasswordSource> {
+    file.map(PasswordSource::File).or(command.map(PasswordSource::Command))
+}
+
+/// What the environment says: where the password is, or the password itself.
+fn in_environment(file: &str, password: &'static str) -> Option<PasswordSource> {
+    let file = std::env::var_os(file).filter(|value| !value.is_empty());
+    let password = std::env::var_os(password).map(|_| PasswordSource::Variable(password));
+    file.map(|file| PasswordSource::File(file.into())).or(password)
 }
 
 fn output_of(command: &str) -> Result<Password, PasswordError> {

@@ -32,6 +32,8 @@ mod xml;
 
 pub mod trust;
 
+pub mod host_map;
+
 pub mod error;
 
 pub mod address;
@@ -89,6 +91,7 @@ pub use error::XapiError;
 pub use export::{Compression, Download};
 pub use leftovers::{Fate, Kind, Leftover, Mercy};
 pub use metadata::MetadataSource;
+pub use host_map::{HostMap, Unresolved};
 pub use objects::{HostRecord, PowerState, SrRecord, VdiRecord, VmRecord};
 pub use pool::{Disk, Pool, Vm, connect, connect_with};
 pub use rpc::ApiError;

@@ -24,6 +24,12 @@ pub fn on_pool(error: &XapiError) -> String {
              -fingerprint -sha256 -in /etc/xensource/xapi-ssl.pem` prints the same), trust it with \
              --tls-fingerprint sha256:{found}, or its authority with --cacert"
         ),
+        XapiError::Unreachable { .. } if error.unresolved().is_some() => {
+            "nothing in the repository is damaged; members of a pool send callers to each other by \
+             name, so this machine must know all of them: put them into its DNS or /etc/hosts, or \
+             name the address with --host-map NAME=IP (host_map in the configuration)"
+                .to_owned()
+        }
         XapiError::Unreachable { .. } => {
             "nothing in the repository is damaged; check address, port and firewall, and whether \
              the host's toolstack runs. --pool takes several members, with commas"

@@ -73,10 +73,11 @@ pub struct BackupArgs {
     /// Read everything, store nothing, and say what would be stored; with --pool say which VMs
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Pool whose VMs are backed up: any member; several with commas are tried in turn
+    /// Pool whose VMs are backed up: its name in the configuration, or any member; several with
+    /// commas are tried in turn
     #[arg(
         long,
-        value_name = "URL",
+        value_name = "NAME|URL",
         value_delimiter = ',',
         value_parser = address,
         help_heading = "Pool"

@@ -1,17 +1,18 @@
 //! Arguments of what talks to a pool.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use xen_source::xapi::{Address, Fingerprint, XapiError};
+use xen_source::xapi::{Address, DataChannel, Fingerprint, XapiError};
 
 /// How to log in to a pool.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pool")]
 pub struct LoginArgs {
-    /// User of the pool
-    #[arg(long = "xapi-user", value_name = "NAME", default_value = "root")]
-    pub user: String,
+    /// User of the pool [default: that of the configuration, else root]
+    #[arg(long = "xapi-user", value_name = "NAME", requires = "pool")]
+    pub user: Option<String>,
     /// File that holds the user's password [env: XENITH_XAPI_PASSWORD_FILE; or the password itself
     /// in XENITH_XAPI_PASSWORD]
     #[arg(
@@ -53,24 +54,53 @@ pub struct LoginArgs {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub stall_timeout: Option<u64>,
-}
-
-/// List the VMs of a pool.
-#[derive(Debug, Args)]
-pub struct VmsArgs {
-    /// The pool: any member; several with commas are tried in turn
+    /// How data travels: https, or http (http:PORT if hosts listen elsewhere), which spares their
+    /// processors and shows disks and session to whoever listens; passwords go over TLS always
     #[arg(
         long,
-        value_name = "URL",
+        value_name = "https|http",
+        value_parser = data_channel,
+        requires = "pool"
+    )]
+    pub transport: Option<DataChannel>,
+    /// Say that nobody listens: --transport http needs it
+    #[arg(long, requires = "transport")]
+    pub i_trust_this_network: bool,
+    /// The address of a member whose name this machine does not know; several with commas
+    #[arg(
+        long = "host-map",
+        value_name = "NAME=IP",
+        value_delimiter = ',',
+        value_parser = mapped_host,
+        requires = "pool"
+    )]
+    pub host_map: Vec<(String, IpAddr)>,
+}
+
+/// Which pool.
+#[derive(Debug, Args)]
+pub struct PoolArgs {
+    /// The pool: its name in the configuration, or any member; several with commas are tried in
+    /// turn [default: that of the configuration]
+    #[arg(
+        long,
+        value_name = "NAME|URL",
         value_delimiter = ',',
         value_parser = address,
-        required = true,
         help_heading = "Pool"
     )]
     pub pool: Vec<Address>,
     /// How to log in
     #[command(flatten)]
     pub login: LoginArgs,
+}
+
+/// List the VMs of a pool.
+#[derive(Debug, Args)]
+pub struct VmsArgs {
+    /// Which
+    #[command(flatten)]
+    pub pool: PoolArgs,
 }
 
 /// Remove what backups left behind on a pool, and start VMs that they left shut down.
@@ -79,19 +109,9 @@ pub struct VmsArgs {
 /// younger than an hour, may belong to a backup that is at work, and stays.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
-    /// The pool: any member; several with commas are tried in turn
-    #[arg(
-        long,
-        value_name = "URL",
-        value_delimiter = ',',
-        value_parser = address,
-        required = true,
-        help_heading = "Pool"
-    )]
-    pub pool: Vec<Address>,
-    /// How to log in
+    /// Which
     #[command(flatten)]
-    pub login: LoginArgs,
+    pub pool: PoolArgs,
     /// Remove nothing, and say what would be removed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -103,9 +123,32 @@ pub struct CleanupArgs {
     pub all: bool,
 }
 
-/// Where a member of a pool is.
+/// Where a member of a pool is. The name of a pool in the configuration looks the same.
 pub fn address(typed: &str) -> Result<Address, XapiError> {
     Address::parse(typed)
+}
+
+/// How data travels: `https`, `http` or `http:PORT`.
+pub fn data_channel(typed: &str) -> Result<DataChannel, String> {
+    let wrong = || format!("`{typed}` is neither https, http nor http:PORT");
+    match typed.split_once(':') {
+        None if typed == "https" => Ok(DataChannel::Tls),
+        None if typed == "http" => Ok(DataChannel::Plain { port: 80 }),
+        Some(("http", port)) => {
+            let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+            Ok(DataChannel::Plain { port })
+        }
+        _ => Err(wrong()),
+    }
+}
+
+fn mapped_host(typed: &str) -> Result<(String, IpAddr), String> {
+    let (name, ip) = typed.split_once('=').ok_or("it is not NAME=IP")?;
+    let ip = ip.parse().map_err(|_| format!("`{ip}` is no IP address"))?;
+    match name.is_empty() {
+        true => Err("it names no host".to_owned()),
+        false => Ok((name.to_owned(), ip)),
+    }
 }
 
 fn fingerprint(typed: &str) -> Result<Fingerprint, String> {

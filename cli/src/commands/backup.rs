@@ -21,7 +21,7 @@ use repo_format::snapshot::Snapshot;
 use xen_source::xapi::{Mode, Pool};
 
 use crate::advice::{Doing as _, Failure, refused};
-use crate::args::BackupArgs;
+use crate::args::{BackupArgs, PoolArgs};
 use crate::clock::Moment;
 use crate::connection;
 use crate::exit::Exit;
@@ -61,7 +61,7 @@ fn run_pool(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
     let template = BackupRequest { selection: Some(choice.text()), ..request(job, &args)? };
     let writes = if args.dry_run { Writes::Discarded } else { Writes::Kept };
     let repository = job.open(writes)?;
-    let pool = connection::open(args.pool, args.login)?;
+    let pool = connection::open(job, PoolArgs { pool: args.pool, login: args.login })?;
     let mut chosen = choose(&pool, &choice)?;
     let mut summary = Summary::new(&template, writes);
     for (selector, failure) in std::mem::take(&mut chosen.missing) {

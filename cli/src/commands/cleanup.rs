@@ -45,7 +45,7 @@ struct Stayed {
 
 /// Removes what carries our mark. What cannot be removed does not stop the rest.
 pub fn run(job: &Job, args: CleanupArgs) -> Result<Exit, Failure> {
-    let pool = connection::open(args.pool, args.login)?;
+    let pool = connection::open(job, args.pool)?;
     let found = pool.leftovers().doing(|| "cannot look for leftovers on the pool".to_owned())?;
     let younger_than = Duration::from_secs(u64::from(args.older_than) * 3600);
     let mercy = Mercy { younger_than, keep_tracking: !args.all };

@@ -9,7 +9,7 @@ use crate::report::{VmEntry, vm_table};
 
 /// Lists VMs.
 pub fn run(job: &Job, args: VmsArgs) -> Result<Exit, Failure> {
-    let pool = connection::open(args.pool, args.login)?;
+    let pool = connection::open(job, args.pool)?;
     let vms = pool.vms().doing(|| "cannot list the VMs of the pool".to_owned())?;
     let entries: Vec<VmEntry> = vms.iter().map(VmEntry::of).collect();
     job.report.answer(&vm_table(&vms), &entries)?;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::host_map::Unresolved;
 use super::rpc::{ApiError, Malformed};
 use super::trust::Fingerprint;
 
@@ -293,6 +294,16 @@ impl XapiError {
     pub fn api(&self) -> Option<&ApiError> {
         match self {
             Self::Refused { error, .. } | Self::TaskFailed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The name that leads nowhere, if that is why a host was not reached.
+    pub fn unresolved(&self) -> Option<&Unresolved> {
+        match self {
+            Self::Unreachable { source, .. } => source.downcast_ref().or_else(|| {
+                source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref() // of an upload
+            }),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::blocking::{Client, Response};
@@ -14,6 +15,7 @@ use reqwest::redirect;
 
 use super::address::Address;
 use super::error::{Stage, XapiError};
+use super::host_map::HostMap;
 use super::limits::{ANSWER_LEN_MAX, CALL_TIMEOUT, CONNECT_TIMEOUT, KEEPALIVE, PAGE_LEN_MAX};
 use super::rpc::{Malformed, excerpt};
 use super::trust::{Tls, Trust};
@@ -47,13 +49,15 @@ pub struct Settings {
     pub stall_timeout: Option<Duration>,
     /// How data travels.
     pub data: DataChannel,
+    /// Names that are not looked up.
+    pub host_map: HostMap,
 }
 
 impl Settings {
     /// What most want: TLS, and no limit on silence.
     pub fn new(trust: Trust) -> Self {
-        let connect_timeout = CONNECT_TIMEOUT;
-        Self { trust, connect_timeout, stall_timeout: None, data: DataChannel::Tls }
+        let (connect_timeout, host_map) = (CONNECT_TIMEOUT, HostMap::default());
+        Self { trust, connect_timeout, stall_timeout: None, data: DataChannel::Tls, host_map }
     }
 }
 
@@ -152,7 +156,11 @@ impl Transport {
     pub fn new(settings: Settings) -> Result<Self, XapiError> {
         let tls = Tls::new(&settings.trust)?;
         let client = |timeout: Option<Duration>| {
-            Client::builder()
+            let client =
+                settings.host_map.entries().fold(Client::builder(), |client, (name, ip)| {
+                    client.resolve(name, SocketAddr::new(ip, 0)) // the port is that of the URL
+                });
+            client
                 .tls_backend_preconfigured((*tls.config).clone())
                 .redirect(redirect::Policy::none())
                 .no_proxy()
@@ -264,6 +272,12 @@ impl Transport {
 
     fn unreachable(&self, address: &Address, error: reqwest::Error) -> XapiError {
         let stage = if error.is_connect() { Stage::Connecting } else { Stage::Sent };
+        if stage == Stage::Connecting
+            && let Err(unresolved) = self.settings.host_map.places(address.host(), 443)
+        {
+            let (address, source) = (address.to_string(), unresolved.into());
+            return XapiError::Unreachable { address, stage, source };
+        }
         let (address, source) = (address.to_string(), error.without_url().into());
         match self.tls.take_refused() {
             Some(found) => XapiError::Certificate { address, found, source },

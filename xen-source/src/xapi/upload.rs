@@ -5,7 +5,7 @@
 //! chunked encoding, which hosts refuse (contract 0.4).
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
@@ -133,7 +133,10 @@ fn open(
     settings: &Settings,
 ) -> io::Result<Socket> {
     let mut latest = io::Error::new(io::ErrorKind::NotFound, "the name leads nowhere");
-    for place in authority.to_socket_addrs()? {
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let port = port.unwrap_or(address.port().unwrap_or_default());
+    let places = settings.host_map.places(address.host(), port).map_err(io::Error::other)?;
+    for place in places {
         match TcpStream::connect_timeout(&place, settings.connect_timeout) {
             Ok(stream) => return wrap(stream, address, tls, settings),
             Err(error) => latest = error,
