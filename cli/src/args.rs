@@ -16,7 +16,7 @@ pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
 };
-pub use pool::{CleanupArgs, LoginArgs, PoolArgs, VmsArgs, data_channel};
+pub use pool::{CleanupArgs, DoctorArgs, LoginArgs, PoolArgs, VmsArgs, data_channel};
 pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
     ShowArgs, SnapshotsArgs,
@@ -115,6 +115,7 @@ pub enum Command {
     Backup(Box<BackupArgs>),
     Vms(VmsArgs),
     Cleanup(CleanupArgs),
+    Doctor(DoctorArgs),
     Snapshots(SnapshotsArgs),
     Show(ShowArgs),
     Restore(RestoreArgs),

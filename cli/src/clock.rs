@@ -57,6 +57,19 @@ pub fn rfc3339(secs: u64, utc_offset: i16) -> String {
     }
 }
 
+/// Seconds since 1970, now.
+pub fn now_secs() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// Seconds since 1970 of a time in UTC whose digits are year to second, such as
+/// `20260131T23:59:59Z`.
+pub fn utc_secs(text: &str) -> Option<i64> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).take(15).collect();
+    let shown = DateTime::strptime("%Y%m%d%H%M%S", digits.as_bytes()).ok()?;
+    Some(shown.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
 fn timestamp(secs: u64) -> Option<Timestamp> {
     Timestamp::from_second(i64::try_from(secs).ok()?).ok()
 }
@@ -64,6 +77,15 @@ fn timestamp(secs: u64) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_hosts_are_read() {
+        assert_eq!(utc_secs("19700102T00:00:01Z"), Some(86_401));
+        assert_eq!(utc_secs("20260131T23:59:59Z"), utc_secs("20260131235959"));
+        for text in ["", "soon", "20261331T23:59:59Z", "202601312359591"] {
+            assert_eq!(utc_secs(text), None, "{text}");
+        }
+    }
 
     #[track_caller]
     fn check_parse(text: &str, expected: Option<u64>) {

@@ -7,6 +7,7 @@ mod cleanup;
 mod completions;
 mod demo;
 mod diff;
+mod doctor;
 mod dump;
 mod extraction;
 mod init;
@@ -34,6 +35,7 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
         Command::Backup(args) => backup::run(job, *args),
         Command::Vms(args) => vms::run(job, args),
         Command::Cleanup(args) => cleanup::run(job, args),
+        Command::Doctor(args) => doctor::run(job, args),
         Command::Snapshots(args) => snapshots::run(job, args),
         Command::Show(args) => show::run(job, args),
         Command::Restore(args) => restore::run(job, args),

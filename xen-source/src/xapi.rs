@@ -86,6 +86,8 @@ pub mod pool;
 
 pub mod metadata;
 
+pub mod probe;
+
 pub use address::Address;
 pub use error::XapiError;
 pub use export::{Compression, Download};

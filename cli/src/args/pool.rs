@@ -123,6 +123,19 @@ pub struct CleanupArgs {
     pub all: bool,
 }
 
+/// Look for what would make backups of a pool fail, slow or incomplete.
+///
+/// Nothing is changed on the pool. Members are looked up and connected to, their certificates,
+/// clocks and versions compared; then come the user's rights, storage, changed-block tracking, NBD,
+/// snapshots, and with a repository the VMs that it lacks.
+/// Exit code 3: something has failed. Warnings alone are 0.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Which
+    #[command(flatten)]
+    pub pool: PoolArgs,
+}
+
 /// Where a member of a pool is. The name of a pool in the configuration looks the same.
 pub fn address(typed: &str) -> Result<Address, XapiError> {
     Address::parse(typed)
