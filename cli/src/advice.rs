@@ -32,6 +32,7 @@ use xen_source::xapi::XapiError;
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
+use crate::hooks::HookError;
 use crate::password::PasswordError;
 use crate::text::{Form, printable};
 
@@ -195,6 +196,11 @@ impl Failure {
         ErrorMessage { message_type: "error", code: exit.code(), message, hint }
     }
 
+    /// What is behind it, in a few words.
+    pub fn cause(&self) -> String {
+        self.causes().pop().unwrap_or_default()
+    }
+
     fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.doing);
         for cause in self.causes() {
@@ -276,6 +282,13 @@ fn on_source(error: &SourceError) -> Advice {
         }
         SourceError::Io { source, .. } if pool::behind(source).is_some() => {
             failed(pool::behind(source).map_or_else(String::new, pool::on_pool))
+        }
+        SourceError::Io { source, .. }
+            if source.get_ref().is_some_and(|it| it.is::<HookError>()) =>
+        {
+            failed(
+                "nothing of it was saved and nothing is damaged; run the command by hand to see why",
+            )
         }
         SourceError::Io { source, .. } => failed(match source.kind() {
             io::ErrorKind::NotFound => "nothing was saved; check the path",

@@ -3,6 +3,7 @@
 mod backup;
 mod maintenance;
 mod pool;
+mod pool_backup;
 mod reading;
 mod selection;
 
@@ -17,6 +18,7 @@ pub use maintenance::{
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
 };
 pub use pool::{CleanupArgs, DoctorArgs, LoginArgs, PoolArgs, VmsArgs, data_channel};
+pub use pool_backup::PoolBackupArgs;
 pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
     ShowArgs, SnapshotsArgs,

@@ -11,6 +11,7 @@ mod size;
 mod text;
 
 mod args;
+mod hooks;
 mod interrupt;
 mod password;
 

@@ -13,7 +13,8 @@ use crate::text::{Form, printable};
 
 pub use container::{metadata_noun, metadata_use};
 pub use snapshot::{
-    DiskEntry, SnapshotEntry, disk_order, role_name, short_id, size_bytes, subject,
+    DiskEntry, SnapshotEntry, Way, consistency_name, disk_order, role_name, short_id, size_bytes,
+    subject,
 };
 pub use vm::{VmEntry, power_name, vm_table};
 
@@ -63,6 +64,14 @@ impl Report {
         match (self.form, self.volume) {
             (Form::Text, Volume::Normal | Volume::Verbose) => print(&printable(text)),
             _ => Ok(()),
+        }
+    }
+
+    /// Says what somebody has to look at, on standard error. JSON has it among the results.
+    pub fn warning(&self, text: &str) {
+        if self.form == Form::Text {
+            // The exit code tells of it, too.
+            let _ = io::stderr().write_all(printable(text).as_bytes());
         }
     }
 

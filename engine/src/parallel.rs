@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -75,5 +78,66 @@ impl<T: Send + 'static> Ordered<'_, T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+}
+
+/// Does `work` for each of `items`, in up to `lanes` threads of which the caller's is one. Items are
+/// begun in their order, and the results stand in it, whichever was done first.
+pub fn in_lanes<T: Sync, U: Send>(
+    lanes: NonZeroUsize,
+    items: &[T],
+    work: impl Fn(&T) -> U + Sync,
+) -> Vec<U> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<U>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let lane = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((item, result)) = items.get(place).zip(results.get(place)) else { break };
+            let done = work(item);
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+        }
+    };
+    thread::scope(|scope| {
+        for number in 1..lanes.get().min(items.len()) {
+            let thread = thread::Builder::new().name(format!("lane {number}"));
+            // Without it the others have more to do.
+            if thread.spawn_scoped(scope, &lane).is_err() {
+                break;
+            }
+        }
+        lane();
+    });
+    let done = results.into_iter().map(|result| result.into_inner());
+    done.map(|done| {
+        done.unwrap_or_else(PoisonError::into_inner).expect("a lane ends when all is done")
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn lanes_work_at_once_and_give_results_in_the_order_of_the_items() {
+        let lanes = NonZeroUsize::new(3).unwrap();
+        let meet = Barrier::new(3);
+        let done = in_lanes(lanes, &[0, 1, 2], |item| {
+            // Nobody passes before all three have begun.
+            meet.wait();
+            item * 10
+        });
+        assert_eq!(done, [0, 10, 20]);
+    }
+
+    #[test]
+    fn one_lane_takes_the_items_one_by_one() {
+        let begun = Mutex::new(Vec::new());
+        in_lanes(NonZeroUsize::MIN, &[3, 1, 2], |item| begun.lock().unwrap().push(*item));
+        assert_eq!(*begun.lock().unwrap(), [3, 1, 2]);
+        assert_eq!(in_lanes(NonZeroUsize::MIN, &[0; 0], |_| ()), []);
     }
 }

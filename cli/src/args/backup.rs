@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use xen_source::xapi::Address;
 
 use super::pool::{LoginArgs, address};
+use super::pool_backup::PoolBackupArgs;
 use super::selection::SelectionArgs;
 use crate::clock::Moment;
 
@@ -30,6 +31,7 @@ const TEXT_MAX: usize = 4096;
 /// A disk with [NOBAK] in its name is left out; a VM without any other disk is backed up nevertheless.
 /// A VM is read through a snapshot that the pool takes of it and that is removed afterwards.
 /// pool-db is the database of the pool, host:NAME or host:UUID the system of a host: a file each.
+/// The exit code is 3 if any VM was not saved, or was saved and left something undone on the pool.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  xe vm-export vm=web01 filename= | xenith backup --stdin --tag web\n  \
@@ -38,7 +40,7 @@ const TEXT_MAX: usize = 4096;
 pub struct BackupArgs {
     /// What to back up: files, `-` for standard input, or with --pool selectors of VMs
     #[arg(
-        required_unless_present_any = ["stdin", "everything"],
+        required_unless_present_any = ["stdin", "everything", "retry_failed"],
         conflicts_with = "stdin",
         value_name = "PATH|SELECTOR"
     )]
@@ -86,6 +88,9 @@ pub struct BackupArgs {
     /// What is left out, and what comes along
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// How VMs are taken, and how their disks come
+    #[command(flatten)]
+    pub from_pool: PoolBackupArgs,
     /// How to log in
     #[command(flatten)]
     pub login: LoginArgs,

@@ -48,6 +48,22 @@ pub struct DiskEntry {
     disk_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<u64>,
+    #[serde(flatten)]
+    way: Option<Way>,
+}
+
+/// How a disk came from a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// What recognises the disk.
+    #[serde(skip)]
+    pub uuid: String,
+    /// `xva`, `raw`, `vhd` or `nbd`.
+    pub transfer: &'static str,
+    /// Whether only changes were read.
+    pub changes_only: bool,
+    /// Why it came so, and not in the way that would be best; empty if it is.
+    pub reason: String,
 }
 
 impl SnapshotEntry {
@@ -82,13 +98,28 @@ impl SnapshotEntry {
         }
     }
 
-    /// The same, with the bytes of new chunks of each disk, in their order.
-    pub fn with_new_bytes(snapshot: &Snapshot, new_bytes: &[u64]) -> Self {
+    /// The same, with the bytes of new chunks of each disk, in their order, and how disks came.
+    pub fn of_backup(snapshot: &Snapshot, new_bytes: &[u64], ways: &[Way]) -> Self {
         let mut entry = Self::of(snapshot);
         for (disk, new) in entry.disks.iter_mut().zip(new_bytes) {
             disk.new = Some(*new);
+            disk.way = ways.iter().find(|way| way.uuid == disk.key).cloned();
         }
         entry
+    }
+}
+
+impl Way {
+    /// `nbd, changes only` or `xva: the pool has no network for NBD`.
+    pub fn text(&self) -> String {
+        let what = match self.changes_only {
+            true => format!("{}, changes only", self.transfer),
+            false => self.transfer.to_owned(),
+        };
+        match &*self.reason {
+            "" => what,
+            reason => format!("{what}: {reason}"),
+        }
     }
 }
 
@@ -104,6 +135,7 @@ impl DiskEntry {
             key: disk.key.clone(),
             disk_id: disk.id.to_string(),
             new: None,
+            way: None,
         };
         snapshot.disks.iter().enumerate().map(entry).collect()
     }
@@ -158,7 +190,8 @@ pub const fn role_name(role: DiskRole) -> &'static str {
     }
 }
 
-const fn consistency_name(consistency: Consistency) -> &'static str {
+/// What it is called that disks are consistent among each other.
+pub const fn consistency_name(consistency: Consistency) -> &'static str {
     match consistency {
         Consistency::Unknown => "unknown",
         Consistency::Crash => "crash",

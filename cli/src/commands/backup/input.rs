@@ -6,13 +6,14 @@ use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use engine::source::{Source, SourceError};
 use repo_format::limits::TEXT_MAX;
 use xen_source::Kind;
 
 use super::metadata::PoolMetadata;
-use super::pool_vm::PoolVm;
+use super::pool_vm::{PoolVm, Reading, Watch};
 use crate::advice::{Failure, refused};
 use crate::args::{BackupArgs, InputType};
 
@@ -38,6 +39,32 @@ enum From {
     },
     Vm(Box<PoolVm>),
     Metadata(Box<PoolMetadata>),
+}
+
+/// An input that is being read.
+pub enum Opened {
+    /// A stream, files or devices.
+    Source(Box<dyn Source>),
+    /// A VM of a pool.
+    Vm(Box<Reading>),
+}
+
+impl Opened {
+    /// What the engine reads.
+    pub fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Source(source) => &mut **source,
+            Self::Vm(reading) => &mut **reading,
+        }
+    }
+
+    /// There is a snapshot of it in the repository now.
+    pub fn keep(self) {
+        match self {
+            Self::Source(_) => {}
+            Self::Vm(reading) => reading.keep(),
+        }
+    }
 }
 
 /// Decides what the inputs are.
@@ -102,9 +129,21 @@ impl Input {
         Self { from: From::Metadata(Box::new(metadata)), kind: Some(Kind::File) }
     }
 
-    /// Opens it and finds out what it is.
-    pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
+    /// Somebody to learn what happens to it beside its being read.
+    pub fn watch(&self) -> Option<Arc<Watch>> {
         match &self.from {
+            From::Vm(vm) => Some(vm.watch()),
+            _ => None,
+        }
+    }
+
+    /// Opens it and finds out what it is.
+    pub fn open(&self, watch: Option<&Arc<Watch>>) -> Result<Opened, SourceError> {
+        let source = match &self.from {
+            From::Vm(vm) => {
+                let watch = watch.map_or_else(|| vm.watch(), Arc::clone);
+                return vm.open(&watch).map(|reading| Opened::Vm(Box::new(reading)));
+            }
             From::Stdin => {
                 let bytes = Box::new(stdin(self.kind)?);
                 let name = "stdin".to_owned();
@@ -115,8 +154,24 @@ impl Input {
                 xen_source::open_disks(paths, self.kind, Some(vm_name))
             }
             From::Chain { paths } => xen_source::open_chain(paths, None),
-            From::Vm(vm) => vm.open(),
             From::Metadata(metadata) => metadata.open(),
+        };
+        source.map(Opened::Source)
+    }
+
+    /// What people call it, in a word or two.
+    pub fn name(&self) -> String {
+        match &self.from {
+            From::Vm(vm) => vm.name().to_owned(),
+            _ => self.path_text(),
+        }
+    }
+
+    /// Bytes of its disks, if that is known before it is opened.
+    pub fn size(&self) -> u64 {
+        match &self.from {
+            From::Vm(vm) => vm.size(),
+            _ => 0,
         }
     }
 

@@ -83,7 +83,7 @@ pub fn chains(inventory: &Inventory, vms: &[Vm]) -> Finding {
 
 /// Snapshots of ours that are there now.
 pub fn leftovers(pool: &Pool) -> Finding {
-    let is_busy = |leftover: &&Leftover| matches!(leftover, Leftover::Snapshot(vm) if !vm.current_operations.is_empty());
+    let is_busy = |leftover: &&Leftover| leftover.is_in_use;
     match pool.leftovers() {
         Ok(found) => {
             Finding::Leftovers { count: found.len(), busy: found.iter().filter(is_busy).count() }
