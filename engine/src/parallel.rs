@@ -102,7 +102,7 @@ pub fn in_lanes<T: Sync, U: Send>(
         for number in 1..lanes.get().min(items.len()) {
             let thread = thread::Builder::new().name(format!("lane {number}"));
             // Without it the others have more to do.
-            if thread.spawn_scoped(scope, &lane).is_err() {
+            if thread.spawn_scoped(scope, lane).is_err() {
                 break;
             }
         }

@@ -134,7 +134,11 @@ fn typed_choice(args: &BackupArgs) -> Result<Option<Choice>, Failure> {
 
 fn choose(pool: &Pool, choice: &Choice) -> Result<Chosen, Failure> {
     let vms = if choice.wants_vms() { pool.vms() } else { Ok(Vec::new()) };
-    let vms = vms.doing(|| "cannot list the VMs of the pool".to_owned())?;
+    let mut vms = vms.doing(|| "cannot list the VMs of the pool".to_owned())?;
+    if choice.wants_vms() && choice.wants_templates() {
+        let templates = pool.templates();
+        vms.extend(templates.doing(|| "cannot list the templates of the pool".to_owned())?);
+    }
     let hosts = if choice.wants_hosts() { pool.hosts() } else { Ok(Vec::new()) };
     let hosts = hosts.doing(|| "cannot list the hosts of the pool".to_owned())?;
     Ok(choice.among(vms, hosts))
@@ -171,10 +175,12 @@ fn earlier_snapshots(
 
 /// The run that is to be continued.
 fn earlier_run(pool: &Pool, snapshots: &[Snapshot], run: &str) -> Result<Earlier, Failure> {
-    let vms = pool.vms().doing(|| "cannot list the VMs of the pool".to_owned())?;
-    let is_here =
-        |uuid: &str| pool.record().uuid == uuid || vms.iter().any(|vm| vm.record.uuid == uuid);
-    Earlier::find(snapshots, run, is_here)
+    let doing = || "cannot list what the pool has".to_owned();
+    let mut here = BTreeSet::from([pool.record().uuid]);
+    here.extend(pool.vms().doing(doing)?.into_iter().map(|vm| vm.record.uuid));
+    here.extend(pool.templates().doing(doing)?.into_iter().map(|vm| vm.record.uuid));
+    here.extend(pool.hosts().doing(doing)?.into_iter().map(|host| host.uuid));
+    Earlier::find(snapshots, run, |uuid| here.contains(uuid))
 }
 
 /// Makes the snapshots to come part of an earlier run. Returns what that has saved.

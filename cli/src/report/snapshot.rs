@@ -110,6 +110,11 @@ impl SnapshotEntry {
 }
 
 impl Way {
+    /// All of a disk was read, for no other reason than that it was to be.
+    pub fn whole(transfer: &'static str, uuid: &str) -> Self {
+        Self { uuid: uuid.to_owned(), transfer, changes_only: false, reason: String::new() }
+    }
+
     /// `nbd, changes only` or `xva: the pool has no network for NBD`.
     pub fn text(&self) -> String {
         let what = match self.changes_only {

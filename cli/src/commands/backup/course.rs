@@ -1,5 +1,6 @@
 //! How a VM was read, beside what its snapshot says.
 
+use repo_format::snapshot::{DiskRole, Snapshot};
 use serde::Serialize;
 use xen_source::xapi;
 
@@ -45,6 +46,14 @@ impl Course {
         match self.ways.iter_mut().find(|before| before.uuid == way.uuid) {
             Some(before) => *before = way,
             None => self.ways.push(way),
+        }
+    }
+
+    /// Of an export all in one nobody says disk by disk how it comes.
+    pub fn came_as_xva(&mut self, snapshot: &Snapshot) {
+        if self.ways.is_empty() && !self.mode.is_empty() {
+            let disks = snapshot.disks.iter().filter(|disk| disk.role == DiskRole::Disk);
+            self.ways = disks.map(|disk| Way::whole("xva", &disk.key)).collect();
         }
     }
 

@@ -54,13 +54,13 @@ impl Run<'_> {
         let threads = Threads { workers: &workers, uploaders: &uploaders };
         let progress = self.progress(inputs);
         let lanes = self.lanes.min(NonZeroUsize::new(inputs.len()).unwrap_or(NonZeroUsize::MIN));
-        let alone = Run { lanes, ..*self };
+        let run = Run { lanes, ..*self };
         let save = |input: &Input| {
             if interrupt::is_asked() {
                 return Ok(Outcome::Skipped(input.path_text()));
             }
-            let request = BackupRequest { path: input.path_text(), ..alone.template.clone() };
-            let (run, progress, watch) = (&alone, &progress, input.watch());
+            let request = BackupRequest { path: input.path_text(), ..run.template.clone() };
+            let (run, progress, watch) = (&run, &progress, input.watch());
             let opening = RefCell::default();
             Passage { run, threads, progress, input, request, watch, opening }.pass()
         };
@@ -80,11 +80,12 @@ impl Run<'_> {
 impl Passage<'_> {
     fn pass(self) -> Result<Outcome, Failure> {
         let ended = self.save();
-        let course = self.watch.as_ref().map_or_else(Course::default, |watch| watch.course());
+        let mut course = self.watch.as_ref().map_or_else(Course::default, |watch| watch.course());
         let report = &self.run.job.report;
         let notes = course.notes_text();
         match ended {
             Ok((snapshot, new_bytes)) => {
+                course.came_as_xva(&snapshot);
                 let saved = Saved { snapshot, new_bytes, course };
                 let text = self.opening.take() + &saved.text(self.run.writes);
                 self.progress.aside(|| {
