@@ -31,8 +31,8 @@ pub struct PoolBackupArgs {
         value_parser = percent
     )]
     pub cbt_sample: f64,
-    /// VMs that are read at once: more than 4 seldom help, since hosts are slow. Each takes up to
-    /// 300 MiB of memory, and what is new in two VMs read at once is stored twice
+    /// VMs that are read at once: more than 4 seldom help, since hosts are slow. Each takes some
+    /// 180 MiB of memory, and what is new in two VMs read at once is stored twice
     #[arg(
         long,
         value_name = "N",
