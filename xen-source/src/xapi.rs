@@ -57,6 +57,7 @@ pub mod export;
 pub mod import;
 
 pub mod nbd;
+pub mod time;
 
 pub mod time;
 
@@ -68,9 +69,8 @@ pub mod storage;
 
 pub mod leftovers;
 
-mod exported;
-
 mod changed;
+mod exported;
 
 pub mod tracking;
 

@@ -32,6 +32,8 @@ pub struct Note {
 pub enum NoteKind {
     /// A snapshot could not be removed from the pool.
     SnapshotStays,
+    /// What tells changes of a disk could not be removed from the pool.
+    TraceStays,
     /// The command after the snapshot failed.
     PostSnapshot,
     /// The VM is not again what it was before.
@@ -77,6 +79,7 @@ impl NoteKind {
     pub const fn undone(self) -> Option<&'static str> {
         match self {
             Self::SnapshotStays => Some("its snapshot stays on the pool"),
+            Self::TraceStays => Some("what tells its changes stays on the pool"),
             Self::PostSnapshot => Some("--post-snapshot failed"),
             Self::NotBack => Some("it is not again what it was before"),
             Self::NotScanned => None,

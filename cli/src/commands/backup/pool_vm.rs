@@ -202,6 +202,15 @@ impl Observer for Watch {
                 );
                 self.note(NoteKind::SnapshotStays, message);
             }
+            Event::TraceStays { error } => {
+                let name = &self.occasion.vm_name;
+                let message = format!(
+                    "what tells changes of disks of VM {name} stays on the pool ({}); `xenith \
+                     cleanup` removes it",
+                    in_words(&error)
+                );
+                self.note(NoteKind::TraceStays, message);
+            }
             Event::NotBack { error } => self.note(NoteKind::NotBack, in_words(&error)),
             Event::NotScanned { sr, error } => {
                 let message =
