@@ -148,7 +148,7 @@ class Mishaps(BackupCase):
     def test_an_export_that_fails_in_the_middle_stops_no_other(self) -> None:
         names = sorted(self.vms)
         self.control("fault", kind="stream", path="/export*", at=2 * MIB, action="error")
-        summary, told = self.backup("all", code=3)
+        summary, told = self.backup("all", "--concurrency", "1", code=3)
         self.assertEqual(self.control("faults"), [])
         self.assertEqual([snapshot["vm_name"] for snapshot in summary["snapshots"]], names[1:])
         [lost] = summary["failed"]

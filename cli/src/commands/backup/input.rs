@@ -159,6 +159,11 @@ impl Input {
         source.map(Opened::Source)
     }
 
+    /// Whether it is a VM of a pool.
+    pub const fn is_vm(&self) -> bool {
+        matches!(self.from, From::Vm(_))
+    }
+
     /// What people call it, in a word or two.
     pub fn name(&self) -> String {
         match &self.from {

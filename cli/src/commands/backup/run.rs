@@ -145,6 +145,7 @@ impl Passage<'_> {
 fn opening(input: &Input, source: &dyn Source, request: &BackupRequest) -> String {
     let facts = source.facts();
     let what = match &*facts.container {
+        "xva" if input.is_vm() => "disks",
         "xva" => "XVA",
         "raw" => "raw disk",
         "vhd" => "VHD",
