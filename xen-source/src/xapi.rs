@@ -57,7 +57,6 @@ pub mod export;
 pub mod import;
 
 pub mod nbd;
-pub mod time;
 
 pub mod time;
 
@@ -69,8 +68,9 @@ pub mod storage;
 
 pub mod leftovers;
 
-mod changed;
 mod exported;
+
+mod changed;
 
 pub mod tracking;
 
