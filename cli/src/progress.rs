@@ -171,7 +171,6 @@ impl Progress {
             }
             Event::Progress { passed_bytes, .. } => state.advance(lane, *passed_bytes),
             Event::Advanced { by } => state.advance(lane, *by),
-            Event::Stored { .. } => {}
         }
         self.tell(&mut state);
     }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -81,38 +80,48 @@ impl<T: Send + 'static> Ordered<'_, T> {
     }
 }
 
-/// Does `work` for each of `items`, in up to `lanes` threads of which the caller's is one. Items are
-/// begun in their order, and the results stand in it, whichever was done first.
+/// Items that lanes take one by one, in their order.
+pub struct Turns<'a, T> {
+    items: &'a [T],
+    next: &'a AtomicUsize,
+}
+
+impl<'a, T> Iterator for Turns<'a, T> {
+    /// The place of an item that nobody else has, and the item.
+    type Item = (usize, &'a T);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((place, self.items.get(place)?))
+    }
+}
+
+/// Runs `lane` in up to `lanes` threads, of which the caller's is one, until they have taken all `items`. Returns what
+/// they return, in no order.
 pub fn in_lanes<T: Sync, U: Send>(
     lanes: NonZeroUsize,
     items: &[T],
-    work: impl Fn(&T) -> U + Sync,
+    lane: impl Fn(Turns<'_, T>) -> U + Sync,
 ) -> Vec<U> {
     let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<U>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    let lane = || {
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some((item, result)) = items.get(place).zip(results.get(place)) else { break };
-            let done = work(item);
-            *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
-        }
-    };
+    let run = || lane(Turns { items, next: &next });
     thread::scope(|scope| {
-        for number in 1..lanes.get().min(items.len()) {
-            let thread = thread::Builder::new().name(format!("lane {number}"));
-            // Without it the others have more to do.
-            if thread.spawn_scoped(scope, lane).is_err() {
-                break;
+        let others: Vec<_> = (1..lanes.get().min(items.len()))
+            .map_while(|number| {
+                let thread = thread::Builder::new().name(format!("lane {number}"));
+                // Without it the others have more to do.
+                thread.spawn_scoped(scope, run).ok()
+            })
+            .collect();
+        let mut results = vec![run()];
+        for other in others {
+            match other.join() {
+                Ok(result) => results.push(result),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        lane();
-    });
-    let done = results.into_iter().map(|result| result.into_inner());
-    done.map(|done| {
-        done.unwrap_or_else(PoisonError::into_inner).expect("a lane ends when all is done")
+        results
     })
-    .collect()
 }
 
 #[cfg(test)]
@@ -122,22 +131,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_work_at_once_and_give_results_in_the_order_of_the_items() {
-        let lanes = NonZeroUsize::new(3).unwrap();
+    fn lanes_work_at_once() {
         let meet = Barrier::new(3);
-        let done = in_lanes(lanes, &[0, 1, 2], |item| {
+        let mut done = in_lanes(NonZeroUsize::new(3).unwrap(), &['a', 'b', 'c'], |turns| {
             // Nobody passes before all three have begun.
             meet.wait();
-            item * 10
-        });
-        assert_eq!(done, [0, 10, 20]);
+            turns.collect::<Vec<_>>()
+        })
+        .concat();
+        done.sort_unstable();
+        assert_eq!(done, [(0, &'a'), (1, &'b'), (2, &'c')]);
     }
 
     #[test]
-    fn one_lane_takes_the_items_one_by_one() {
-        let begun = Mutex::new(Vec::new());
-        in_lanes(NonZeroUsize::MIN, &[3, 1, 2], |item| begun.lock().unwrap().push(*item));
-        assert_eq!(*begun.lock().unwrap(), [3, 1, 2]);
-        assert_eq!(in_lanes(NonZeroUsize::MIN, &[0; 0], |_| ()), []);
+    fn one_lane_takes_the_items_in_their_order() {
+        let items = [3, 1, 2];
+        let taken = in_lanes(NonZeroUsize::MIN, &items, |turns| turns.collect::<Vec<_>>());
+        assert_eq!(taken, [[(0, &3), (1, &1), (2, &2)]]);
+        assert_eq!(in_lanes(NonZeroUsize::MIN, &[0; 0], |turns| turns.count()), [0]);
     }
 }

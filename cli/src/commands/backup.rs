@@ -3,6 +3,7 @@
 mod choice;
 mod course;
 mod input;
+mod lane;
 mod metadata;
 mod planned;
 mod pool_vm;

@@ -2,9 +2,9 @@
 
 mod host;
 mod leftovers;
+mod metadata;
 mod power_calls;
 mod powers;
-mod metadata;
 mod sessions;
 mod sources;
 mod tls;
