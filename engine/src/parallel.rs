@@ -136,18 +136,20 @@ mod tests {
         let mut done = in_lanes(NonZeroUsize::new(3).unwrap(), &['a', 'b', 'c'], |turns| {
             // Nobody passes before all three have begun.
             meet.wait();
-            turns.collect::<Vec<_>>()
+            turns.map(|(place, item)| (place, *item)).collect::<Vec<_>>()
         })
         .concat();
         done.sort_unstable();
-        assert_eq!(done, [(0, &'a'), (1, &'b'), (2, &'c')]);
+        assert_eq!(done, [(0, 'a'), (1, 'b'), (2, 'c')]);
     }
 
     #[test]
     fn one_lane_takes_the_items_in_their_order() {
         let items = [3, 1, 2];
-        let taken = in_lanes(NonZeroUsize::MIN, &items, |turns| turns.collect::<Vec<_>>());
-        assert_eq!(taken, [[(0, &3), (1, &1), (2, &2)]]);
+        let taken = in_lanes(NonZeroUsize::MIN, &items, |turns| {
+            turns.map(|(_, item)| *item).collect::<Vec<_>>()
+        });
+        assert_eq!(taken, [items]);
         assert_eq!(in_lanes(NonZeroUsize::MIN, &[0; 0], |turns| turns.count()), [0]);
     }
 }

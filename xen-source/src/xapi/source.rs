@@ -9,7 +9,7 @@ use engine::source::{
     Consistency, DiskInfo, NextSegment, Role, Source, SourceError, SourceFacts, StoredVersion,
 };
 
-use super::diskwise::{DiskwiseSource, Live, nbd_of};
+use super::diskwise::{DiskwiseSource, Live, choose, switch_on};
 use super::error::XapiError;
 use super::export::Compression;
 use super::exported::{Exported, failed};
@@ -18,10 +18,9 @@ use super::limits::SHUTDOWN_TIMEOUT;
 use super::objects::{PowerState, VdiRecord, VmRecord};
 use super::power::{self, Plan, Power, Taking};
 use super::session::Session;
-use super::snapshot::{self, OurSnapshot, Wish, record};
+use super::snapshot::{self, Wish, record};
 use super::storage::{self, Scans};
-use super::tracking;
-use super::transfer::{self, Choice};
+use super::transfer::Choice;
 use super::value::Value;
 
 /// How a VM is read.
@@ -412,46 +411,6 @@ fn snapshot_disks(
             Err(XapiError::NoSnapshot { vm, disk, uuid, why })
         }
     }
-}
-
-/// Switches tracking on if that is wanted, of disks whose changes could be read then. Tracked disks
-/// cannot be moved to other storage, so it is not done for nothing. Why it was refused, by disk.
-fn switch_on(
-    session: &Session,
-    disks: &[VdiRecord],
-    options: &SourceOptions,
-) -> Result<BTreeMap<String, String>, XapiError> {
-    let is_wanted = matches!(options.changes.tracking, Tracking::Enable | Tracking::Require);
-    if !is_wanted || !transfer::may_tell_changes(options.transfer, options.compression) {
-        return Ok(BTreeMap::new());
-    }
-    let nbd = nbd_of(session, disks);
-    let here = disks.iter().zip(&nbd).filter(|(_, nbd)| nbd.is_ok());
-    let here: Vec<VdiRecord> = here.map(|(disk, _)| disk.clone()).collect();
-    let mut refusals = BTreeMap::new();
-    for (uuid, outcome) in tracking::enable(session, &here) {
-        let Err(error) = outcome else { continue };
-        let reason = format!("its changes cannot be tracked: {error}");
-        if options.changes.tracking == Tracking::Require {
-            return Err(XapiError::Untracked { reason });
-        }
-        refusals.insert(uuid, reason);
-    }
-    Ok(refusals)
-}
-
-/// How the disks of a snapshot come.
-fn choose(session: &Session, taken: Option<&OurSnapshot>, options: &SourceOptions) -> Choice {
-    let SourceOptions { transfer, compression, changes, .. } = options;
-    let Some(taken) = taken else {
-        let reason = "there is no snapshot of a template".to_owned();
-        return Choice::Archive { reason };
-    };
-    let nbd = match transfer {
-        Transfer::Auto => nbd_of(session, &taken.disks),
-        _ => Vec::new(),
-    };
-    transfer::of_vm(*transfer, *compression, changes.tracking, &nbd)
 }
 
 /// Brings the VM to where the plan wants it, takes the snapshot, and puts the VM back at once.

@@ -1,5 +1,6 @@
 //! The client against small hosts that answer what a test tells them to.
 
+mod diskwise;
 mod host;
 mod leftovers;
 mod metadata;

@@ -7,9 +7,9 @@ use serde_json::{Value as Json, json};
 
 use super::sources::{Diary, check_nothing_stays, open, read, world};
 use super::world::{NOW, Outcome, Shared, VM};
-use crate::xapi::leftovers::REPOSITORY;
 use crate::xapi::power::POWER_MARK;
 use crate::xapi::snapshot::{MARK, TAKING};
+use crate::xapi::tracking::REPOSITORY;
 use crate::xapi::{Fate, Kind, Leftover, Mercy, Pool};
 
 const EARLIER: &str = "20261122T02:00:00Z";

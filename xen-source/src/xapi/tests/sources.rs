@@ -26,6 +26,7 @@ impl Observer for Diary {
             Event::SnapshotTaken { uuid } => format!("taken {uuid}"),
             Event::SnapshotRemoved { uuid } => format!("removed {uuid}"),
             Event::SnapshotStays { uuid, error } => format!("stays {uuid}: {error}"),
+            Event::TraceStays { error } => format!("a trace stays: {error}"),
         };
         self.0.lock().expect("a lock").push(text);
     }

@@ -15,7 +15,9 @@ impl World {
         }
         let task = incoming.cookie("task_id");
         let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
-        let mut whole = [&head[..], &self.export].concat();
+        let is_disk = incoming.path.starts_with("/export_raw_vdi");
+        let body = if is_disk { &self.disk } else { &self.export };
+        let mut whole = [&head[..], body].concat();
         let entry = self.tasks.get_mut(&task).expect("a task");
         match self.outcome.clone() {
             Outcome::Success => entry.status = "success",

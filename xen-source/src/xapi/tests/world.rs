@@ -66,6 +66,8 @@ pub struct World {
     /// Refusals to come: the next call of the method meets the first one.
     pub refusals: VecDeque<(&'static str, Vec<&'static str>)>,
     pub export: Vec<u8>,
+    /// What a disk gives out alone, in any format.
+    pub disk: Vec<u8>,
     pub outcome: Outcome,
     /// Behind so many calls that are not about tasks, one fails.
     pub fails_after: Option<usize>,
@@ -122,6 +124,7 @@ impl Shared {
             calls: Vec::new(),
             refusals: VecDeque::new(),
             export: Vec::new(),
+            disk: Vec::new(),
             outcome: Outcome::Success,
             fails_after: None,
             hangs: "",
