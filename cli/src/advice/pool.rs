@@ -12,34 +12,13 @@ pub fn behind(error: &io::Error) -> Option<&XapiError> {
 /// What to do about it.
 pub fn on_pool(error: &XapiError) -> String {
     match error {
-        XapiError::Address { .. } => "write it as HOST or HOST:PORT; nothing was done".to_owned(),
-        XapiError::CaFile { .. } => {
-            "--cacert takes certificates in PEM; nothing was done".to_owned()
-        }
-        XapiError::Tls { .. } => "if this system has no authorities, name them with --cacert or \
-                                  pin the hosts with --tls-fingerprint; nothing was done"
-            .to_owned(),
-        XapiError::Certificate { found, .. } => format!(
-            "nothing was sent to it. If it is the right host (there, `openssl x509 -noout \
-             -fingerprint -sha256 -in /etc/xensource/xapi-ssl.pem` prints the same), trust it with \
-             --tls-fingerprint sha256:{found}, or its authority with --cacert"
-        ),
-        XapiError::Unreachable { .. } if error.unresolved().is_some() => {
-            "nothing in the repository is damaged; members of a pool send callers to each other by \
-             name, so this machine must know all of them: put them into its DNS or /etc/hosts, or \
-             name the address with --host-map NAME=IP (host_map in the configuration)"
-                .to_owned()
-        }
-        XapiError::Unreachable { .. } => {
-            "nothing in the repository is damaged; check address, port and firewall, and whether \
-             the host's toolstack runs. --pool takes several members, with commas"
-                .to_owned()
-        }
-        XapiError::OtherPool { .. } | XapiError::NoCoordinator { .. } => {
-            "nothing in the repository is damaged; look at the pool: its members disagree about \
-             who leads it"
-                .to_owned()
-        }
+        XapiError::Address { .. }
+        | XapiError::CaFile { .. }
+        | XapiError::Tls { .. }
+        | XapiError::Certificate { .. }
+        | XapiError::Unreachable { .. }
+        | XapiError::OtherPool { .. }
+        | XapiError::NoCoordinator { .. } => on_connection(error),
         XapiError::NbdClear { .. } => "nothing was sent to it; give the network the purpose `nbd` \
                                        instead of `insecure_nbd`"
             .to_owned(),
@@ -76,6 +55,38 @@ pub fn on_pool(error: &XapiError) -> String {
              not stored twice"
                 .to_owned()
         }
+    }
+}
+
+/// What to do about a pool that cannot be reached, or not safely.
+fn on_connection(error: &XapiError) -> String {
+    match error {
+        XapiError::Address { .. } => "write it as HOST or HOST:PORT; nothing was done".to_owned(),
+        XapiError::CaFile { .. } => {
+            "--cacert takes certificates in PEM; nothing was done".to_owned()
+        }
+        XapiError::Tls { .. } => "if this system has no authorities, name them with --cacert or \
+                                  pin the hosts with --tls-fingerprint; nothing was done"
+            .to_owned(),
+        XapiError::Certificate { found, .. } => format!(
+            "nothing was sent to it. If it is the right host (there, `openssl x509 -noout \
+             -fingerprint -sha256 -in /etc/xensource/xapi-ssl.pem` prints the same), trust it with \
+             --tls-fingerprint sha256:{found}, or its authority with --cacert"
+        ),
+        XapiError::Unreachable { .. } if error.unresolved().is_some() => {
+            "nothing in the repository is damaged; members of a pool send callers to each other by \
+             name, so this machine must know all of them: put them into its DNS or /etc/hosts, or \
+             name the address with --host-map NAME=IP (host_map in the configuration)"
+                .to_owned()
+        }
+        XapiError::Unreachable { .. } => {
+            "nothing in the repository is damaged; check address, port and firewall, and whether \
+             the host's toolstack runs. --pool takes several members, with commas"
+                .to_owned()
+        }
+        _ => "nothing in the repository is damaged; look at the pool: its members disagree about \
+             who leads it"
+            .to_owned(),
     }
 }
 
