@@ -15,7 +15,7 @@ impl World {
         }
         let task = incoming.cookie("task_id");
         let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
-        let is_disk = incoming.path.starts_with("/export_raw_vdi");
+        let is_disk = incoming.path.starts_with("/export_raw_vdi") && !self.disk.is_empty();
         let body = if is_disk { &self.disk } else { &self.export };
         let mut whole = [&head[..], body].concat();
         let entry = self.tasks.get_mut(&task).expect("a task");

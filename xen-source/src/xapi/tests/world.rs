@@ -66,7 +66,7 @@ pub struct World {
     /// Refusals to come: the next call of the method meets the first one.
     pub refusals: VecDeque<(&'static str, Vec<&'static str>)>,
     pub export: Vec<u8>,
-    /// What a disk gives out alone, in any format.
+    /// What a disk gives out alone, in any format, if it is not `export`.
     pub disk: Vec<u8>,
     pub outcome: Outcome,
     /// Behind so many calls that are not about tasks, one fails.
