@@ -4,6 +4,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -91,12 +92,24 @@ def call(world: World, member: Member, name: str, params: list) -> object:
 
 
 def _in_background(context: Context, name: str, params: list) -> None:
+    """A fault of the task is that of its call; one of the call, without `Async.`, lets the task fail."""
+    fault = context.world.faults.take("task", path=f"Async.{name}")
+    action = fault and fault["action"]
     try:
+        _refuse(context.world, name, params)
         result = run(context, name, params)
+        if action == "fails":
+            raise ApiError(*fault.get("error", ["INTERNAL_ERROR", "Failure"]))
     except ApiError as error:
         context.db.fail(context.task, error)
+    except Exception as problem:  # a mistake of the simulator: it must not look like a task that never ends
+        traceback.print_exc()
+        context.db.fail(context.task, ApiError("INTERNAL_ERROR", repr(problem)))
     else:
-        context.db.succeed(context.task, result)
+        if action == "vanishes":
+            context.db.delete("task", context.task)
+        elif action != "never_ends":
+            context.db.succeed(context.task, result)
 
 
 def run(context: Context, name: str, params: list) -> object:
@@ -133,8 +146,12 @@ def _faults(world: World, name: str, params: list) -> None:
         world.db.drop("session")
     if take("change_master", method=name):
         world.db.change_master()
-    if fault := take("rpc_error", method=name):
-        given = {f"${place}": str(value) for place, value in enumerate(params[1:])}
+    _refuse(world, name, params[1:])
+
+
+def _refuse(world: World, name: str, params: list) -> None:
+    if fault := world.faults.take("rpc_error", method=name):
+        given = {f"${place}": str(value) for place, value in enumerate(params)}
         raise ApiError(*(given.get(str(part), part) for part in fault["error"]))
 
 

@@ -25,7 +25,7 @@ class PoolCase(unittest.TestCase):
         cls.pool = Pool(cls.folder, vms=cls.vms, disk_mib=cls.disk_mib)
         cls.told = cls.pool.start()
         cls.addClassCleanup(cls.pool.stop)
-        cls.control("set", auth_delay=0, progress_seconds=0)
+        cls.control("set", auth_delay=0, progress_seconds=0, vbd_wait_seconds=0.3)
 
     def setUp(self) -> None:
         self.first, self.second = (member["https"] for member in self.told["members"])
@@ -36,7 +36,7 @@ class PoolCase(unittest.TestCase):
         self.addCleanup(lambda: self.session("close")())
 
     @classmethod
-    def control(cls, name: str, **given: object) -> object:
+    def control(cls, name: str, /, **given: object) -> object:
         return client.control(cls.told["control"], name, **given)
 
     def setting(self, **given: object) -> None:

@@ -89,7 +89,7 @@ def put(url: str, path: str, body: bytes, headers: dict[str, str] | None = None,
         return answer
 
 
-def control(url: str, name: str, **given: object) -> object:
+def control(url: str, name: str, /, **given: object) -> object:
     """Tells the control endpoint, or asks it if nothing is given."""
     data = json.dumps(given).encode() if given or name in ("clear", "expire_sessions", "change_master") else None
     with urllib.request.urlopen(urllib.request.Request(f"{url}/{name}", data=data)) as answer:

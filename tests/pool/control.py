@@ -12,14 +12,16 @@ from itertools import count
 from urllib.parse import parse_qsl, urlsplit
 
 from errors import ApiError
+from disks import CBT_BLOCK
+from seed import Seed
 from world import Settings, World
 
 
 class Control:
     """What can be asked and told."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, seed: Seed) -> None:
+        self.world, self._seed = world, seed
         self.first = {cls: set(rows) for cls, rows in world.db.tables.items()}
 
     def state(self, digests: str = "1") -> dict:
@@ -69,6 +71,49 @@ class Control:
             self.world.disks.write(self._row(vdi)["uuid"], offset, held)
         return {"written": len(held)}
 
+    def scatter(self, vdi: str, count: int, length: int = CBT_BLOCK, seed: int = 0) -> dict:
+        """So many writes of the guest, none of them in the blocks of another."""
+        dice, row = random.Random(seed), self._row(vdi)
+        step = -(-length // CBT_BLOCK) * CBT_BLOCK
+        places = dice.sample(range(row["virtual_size"] // step), count)
+        for place in places:
+            self.world.disks.write(row["uuid"], place * step, dice.randbytes(length))
+        return {"written": count * length}
+
+    def vm(self, name: str, **given: object) -> dict:
+        """Another VM, which counts as one that was there at the start: `disk_mib data_mib disks tags power_state sr`. Its uuids."""
+        return self.vms(1, name, **given)[0]
+
+    def vms(self, count: int, name: str = "vm-{}", **given: object) -> list[dict]:
+        """So many of them; `{}` in the name is a number."""
+        db, made = self.world.db, []
+        with db.lock:
+            before = {cls: set(rows) for cls, rows in db.tables.items()}
+            for number in range(count):
+                vm = db.get("VM", self._seed.plain(name.format(number), **given))
+                vdis = [db.get("VDI", db.get("VBD", vbd)["VDI"])["uuid"] for vbd in vm["VBDs"]]
+                made.append({"uuid": vm["uuid"], "name": vm["name_label"], "vdis": vdis})
+            for cls, rows in db.tables.items():
+                self.first[cls] |= rows.keys() - before[cls]
+        return made
+
+    def storage(self, sr: str, kind: str | None = None, physical_size: int | None = None, taken_elsewhere: int | None = None) -> dict:
+        """What a storage is, by name: of this kind, this large, and used by others, too. Its record after a scan."""
+        db = self.world.db
+        with db.lock:
+            ref = next(db.find("SR", name_label=sr), sr)
+            given = {"type": kind, "physical_size": physical_size}
+            db.update("SR", ref, **{name: value for name, value in given.items() if value is not None})
+            if taken_elsewhere is not None:
+                self.world.taken_elsewhere[ref] = taken_elsewhere
+            self.world.scan(ref)
+            return deepcopy(db.get("SR", ref))
+
+    def traffic(self) -> dict:
+        """Bytes and number of reads by the uuid of a disk, those of its snapshots with it, and by way: `nbd raw vhd tar export`."""
+        with self.world.db.lock:
+            return deepcopy(self.world.traffic)
+
     def _row(self, vdi: str) -> dict:
         return self.world.db.get("VDI", vdi if vdi.startswith("OpaqueRef:") else self.world.db.by_uuid("VDI", vdi))
 
@@ -102,7 +147,7 @@ class Control:
         self.world.destroy_disk(vdi)
 
 
-READS = ("state", "leftovers", "calls", "faults", "disk")
+READS = ("state", "leftovers", "calls", "faults", "disk", "traffic")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -146,6 +191,6 @@ class Handler(BaseHTTPRequestHandler):
 class ControlServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, world: World, port: int) -> None:
-        self.control = Control(world)
+    def __init__(self, world: World, seed: Seed, port: int) -> None:
+        self.control = Control(world, seed)
         super().__init__(("127.0.0.1", port), Handler)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import time
 
 from calls import Context, method
@@ -96,7 +97,7 @@ def data_destroy(context: Context, vdi: str) -> None:
         raise ApiError("OPERATION_NOT_ALLOWED", f"VDI is not a snapshot: {vdi}")
     if row["uuid"] not in context.world.disks.logs:
         raise ApiError("VDI_NO_CBT_METADATA", vdi)
-    end = time.monotonic() + 4
+    end = time.monotonic() + context.world.settings.vbd_wait_seconds
     while _row(context, vdi)["VBDs"]:
         if time.monotonic() > end:
             raise ApiError("VDI_IN_USE", vdi, "data_destroy")
@@ -116,7 +117,19 @@ def list_changed_blocks(context: Context, older: str, newer: str) -> str:
     if blocks is None:
         raise ApiError("SR_BACKEND_FAILURE_460", "", "Failed to calculate changed blocks for given VDIs. [opterr=Source and target"
                        " VDI are unrelated]", "")
+    blocks -= _kept_quiet(context, row, blocks)
     return base64.b64encode(bitmap(blocks, row["virtual_size"])).decode()
+
+
+def _kept_quiet(context: Context, row: dict, blocks: set[int]) -> set[int]:
+    """Changed blocks that a lying log leaves out: those in `ranges` of first block and number, and a `share` of all."""
+    live = context.db.tables["VDI"].get(row["snapshot_of"], row)
+    lies = context.world.faults.take("cbt_lies", vdi=live["uuid"])
+    if lies is None:
+        return set()
+    inside = {block for first, number in lies.get("ranges", []) for block in range(int(first), int(first) + int(number))}
+    some = random.Random(lies.get("seed", 0)).sample(sorted(blocks), round(len(blocks) * float(lies.get("share", 0))))
+    return blocks & (inside | set(some))
 
 
 def _in_a_running_vm(context: Context, vdi: str) -> bool:
@@ -186,8 +199,12 @@ def plug(context: Context, vbd: str) -> None:
 
 @method("SR.scan")
 def scan(context: Context, sr: str) -> None:
-    for vdi in context.db.get("SR", sr)["VDIs"]:
-        context.db.update("VDI", vdi, physical_utilisation=context.world.disks.utilisation(_row(context, vdi)["uuid"]))
+    pbds = [context.db.get("PBD", pbd) for pbd in context.db.get("SR", sr)["PBDs"]]
+    if not pbds:
+        raise ApiError("SR_HAS_NO_PBDS", sr)
+    if not any(pbd["currently_attached"] for pbd in pbds):
+        raise ApiError("SR_NOT_ATTACHED", sr)
+    context.world.scan(sr)
 
 
 @method("network.add_purpose")

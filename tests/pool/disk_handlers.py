@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import vhd_in
 import vhd_out
@@ -46,8 +47,9 @@ def export(request: Request) -> None:
                 raise ApiError("VDI_INCOMPATIBLE_TYPE", one, kind)
         if world.attached(vdi, writable=True):
             raise ApiError("VDI_IN_USE", vdi, "export_raw")
-        with world.plugged(vdi, request.member.ref):
+        with world.plugged(vdi, request.member.ref), ExitStack() as stack:
             progress = Progress(request, row["virtual_size"])
+            stack.callback(lambda: world.was_read(vdi, form, request.moved))
             if form == "vhd":
                 vhd_out.write(world, vdi, base, request.write, progress.add)
             elif form == "tar":

@@ -4,11 +4,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 MIB = 1 << 20
 CBT_BLOCK = 64 << 10
+DIGEST_MAX = 1 << 30
 
 
 def blocks_of(size: int) -> int:
@@ -24,12 +27,19 @@ class Log:
 
 
 class Disks:
-    """The files of all VDIs, by uuid."""
+    """The files of all VDIs, by uuid.
+
+    A snapshot is another name of the same file. Whoever writes first to a file of several names gets one of his own: so a snapshot of
+    a large disk takes neither time nor space, and old data stays with those who read it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.logs: dict[str, Log] = {}
+        self._times = count(1)  # of writes
+        self._lock = threading.RLock()  # of names and of writes: no name is given while somebody writes
+        self._digests: dict[tuple[int, int], str] = {}  # by file and the time of its last write
 
     def path(self, uuid: str) -> Path:
         return self.folder / f"{uuid}.img"
@@ -37,6 +47,7 @@ class Disks:
     def create(self, uuid: str, size: int) -> None:
         with self.path(uuid).open("xb") as file:
             file.truncate(size)
+            os.utime(file.fileno(), ns=(0, next(self._times)))
 
     def delete(self, uuid: str) -> None:
         self.drop_data(uuid)
@@ -63,32 +74,49 @@ class Disks:
                 yield start, at
 
     def copy(self, source: str, target: str) -> None:
-        """A copy with the same holes."""
-        with self.path(source).open("rb") as old, self.path(target).open("xb") as new:
+        """A copy, at first by name only."""
+        with self._lock:
+            self.path(target).hardlink_to(self.path(source))
+
+    def _own(self, uuid: str) -> None:
+        """The file gets no other name than this: a copy with the same holes, if there is another."""
+        if self.path(uuid).stat().st_nlink == 1:
+            return
+        fresh = self.folder / f"{uuid}.new"
+        with self.path(uuid).open("rb") as old, fresh.open("xb") as new:
             new.truncate(os.fstat(old.fileno()).st_size)
-            for start, end in self.extents(source):
+            for start, end in self.extents(uuid):
                 while start < end:
                     start += os.copy_file_range(old.fileno(), new.fileno(), end - start, start, start)
+            os.utime(new.fileno(), ns=(0, next(self._times)))
+        fresh.rename(self.path(uuid))
 
     def snapshot(self, source: str, target: str) -> None:
         """A copy that takes over the log; the disk goes on with an empty one."""
-        self.copy(source, target)
-        if source in self.logs:
-            self.logs[target] = self.logs[source]
-            self.logs[source] = Log(parent=target)
+        with self._lock:
+            self.copy(source, target)
+            if source in self.logs:
+                self.logs[target] = self.logs[source]
+                self.logs[source] = Log(parent=target)
 
     def write(self, uuid: str, offset: int, data: bytes) -> None:
         """A write as from the guest: past the end is an error, changed blocks are logged."""
-        with self.path(uuid).open("r+b") as file:
-            if offset < 0 or offset + len(data) > os.fstat(file.fileno()).st_size:
-                raise OSError(errno.EIO, "write past the end of the disk")
-            file.seek(offset)
-            file.write(data)
-        if uuid in self.logs and data:
-            self.logs[uuid].blocks.update(range(offset // CBT_BLOCK, blocks_of(offset + len(data))))
+        with self._lock:
+            self._own(uuid)
+            with self.path(uuid).open("r+b") as file:
+                if offset < 0 or offset + len(data) > os.fstat(file.fileno()).st_size:
+                    raise OSError(errno.EIO, "write past the end of the disk")
+                file.seek(offset)
+                file.write(data)
+                os.utime(file.fileno(), ns=(0, next(self._times)))  # the clock of the file system is too coarse to tell writes apart
+            if uuid in self.logs and data:
+                self.logs[uuid].blocks.update(range(offset // CBT_BLOCK, blocks_of(offset + len(data))))
 
     def resize(self, uuid: str, size: int) -> None:
-        os.truncate(self.path(uuid), size)
+        with self._lock:
+            self._own(uuid)
+            os.truncate(self.path(uuid), size)
+            os.utime(self.path(uuid), ns=(0, next(self._times)))
 
     def changed(self, older: str, newer: str) -> set[int] | None:
         """Blocks written between two points of one chain; None if the chain does not lead from one to the other."""
@@ -102,17 +130,22 @@ class Disks:
             at = log.parent
         return found if at is not None and older in self.logs and older != newer else None
 
-    def utilisation(self, uuid: str) -> int:
-        path = self.path(uuid)
-        return path.stat().st_blocks * 512 if path.exists() else 0
+    def utilisation(self, uuids: Iterable[str]) -> int:
+        """Bytes that these disks take together: what several share is counted once."""
+        found = (self.path(uuid).stat() for uuid in uuids if self.path(uuid).exists())
+        return 512 * sum({stat.st_ino: stat.st_blocks for stat in found}.values())
 
     def digest(self, uuid: str) -> str | None:
-        """SHA-256 of the whole disk, holes as zeros."""
+        """SHA-256 of the whole disk, holes as zeros; of none that is larger than 1 GiB, which would take long."""
         path = self.path(uuid)
-        if not path.exists():
+        if not path.exists() or path.stat().st_size > DIGEST_MAX:
             return None
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            stat = os.fstat(file.fileno())
+            of = (stat.st_ino, stat.st_mtime_ns)
+            if of not in self._digests:
+                self._digests[of] = hashlib.file_digest(file, "sha256").hexdigest()
+            return self._digests[of]
 
 
 def bitmap(blocks: set[int], size: int) -> bytes:

@@ -13,14 +13,17 @@ KINDS = {
     "rpc_stall": {"method", "seconds"},
     "expire_sessions": {"method"},
     "change_master": {"method"},
+    "resume_fails": set(),  # a checkpoint is taken, and its VM stays suspended
     # heads of HTTP answers
     "http_error": {"path", "status"},
     "redirect": {"path"},
     # the middle of a stream, either way: `action` at byte `at`; `count` and `after` are numbers of streams
     "stream": {"path", "at", "action"},
-    # the end of a stream
+    # the end of a stream; or of a call `Async.…`, named as the path
     "task": {"path", "action"},
     "nbd": {"action"},  # at a read
+    # what the pool tells that is not so
+    "cbt_lies": set(),  # VDI.list_changed_blocks leaves out blocks: `ranges`, `share`, `seed`; of the disk `vdi`, or of any
     # the shape of an export
     "wrong_checksum": {"chunk"},
     "no_final_zeros": set(),

@@ -132,12 +132,12 @@ class Connection(socketserver.BaseRequestHandler):
         try:
             row = self.server.world.db.get("VDI", vdi)
             with self.server.world.disks.path(row["uuid"]).open("rb") as data:
-                while self.answer(data, row["virtual_size"]):
+                while self.answer(data, row["virtual_size"], vdi):
                     pass
         finally:
             self.server.slots.release()
 
-    def answer(self, data, size: int) -> bool:
+    def answer(self, data, size: int, vdi: str) -> bool:
         """One command; whether to go on. What is not a multiple of 512 gets one EINVAL, and that was it."""
         magic, _, command, handle, offset, length = struct.unpack(">IHH8sQI", self.receive(28))
         if magic != 0x25609513 or command == DISCONNECT:
@@ -150,5 +150,7 @@ class Connection(socketserver.BaseRequestHandler):
                 return False
             stall(fault)
         data.seek(offset)
-        self.wire.sendall(struct.pack(">II8s", 0x67446698, 0, handle) + data.read(length))
+        self.wire.sendall(struct.pack(">II8s", 0x67446698, 0, handle))
+        self.wire.sendall(data.read(length))
+        self.server.world.was_read(vdi, "nbd", length)
         return True

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import certificates  # noqa: E402
 import disk_calls  # noqa: E402, F401 - registers its calls
+import power_calls  # noqa: E402, F401 - registers its calls
 import vm_calls  # noqa: E402, F401 - registers its calls
 from control import ControlServer  # noqa: E402
 from nbd_server import NbdServer  # noqa: E402
@@ -28,6 +29,7 @@ from server import Server  # noqa: E402
 from world import USERS, Member, World  # noqa: E402
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
+STOP_SECONDS = 0.02  # until a server sees that it is to stop
 
 
 def free_port() -> int:
@@ -48,12 +50,13 @@ class Pool:
 
     def __init__(self, folder: Path, *, vms: int = 4, disk_mib: int = 16, seed: int = 1, **ports: int) -> None:
         self.world = World(folder)
-        Seed(self.world, seed).all(vms, disk_mib)
+        made = Seed(self.world, seed)
+        made.all(vms, disk_mib)
         http, https, nbd = (ports.get(name) or free_port() for name in ("http", "https", "nbd"))
         for host, address in zip(list(self.world.db.tables["host"]), ADDRESSES, strict=True):
             certificate, key = certificates.make(folder, self.world.db.get("host", host)["hostname"], address)
             self.world.members.append(Member(host, address, http, https, nbd, certificate, key))
-        self.control = ControlServer(self.world, ports.get("control") or 0)
+        self.control = ControlServer(self.world, made, ports.get("control") or 0)
         self.servers = [self.control]
         for member in self.world.members:
             tls = certificates.context(member.certificate, member.key)
@@ -63,7 +66,7 @@ class Pool:
     def start(self) -> dict[str, object]:
         """What a client needs to know."""
         for server in self.servers:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=[STOP_SECONDS], daemon=True).start()
         return {"members": [self._describe(member) for member in self.world.members], "username": "root", "password": "secret",
                 "users": {name: {"password": password, "role": role} for name, (password, role) in USERS.items()},
                 "control": f"http://127.0.0.1:{self.control.server_address[1]}/control", "state_dir": str(self.world.folder),

@@ -79,10 +79,11 @@ class Seed:
             "metrics": self.db.create("VM_metrics", {"VCPUs_number": 2}),
             "allowed_operations": ["start", "export", "clone", "copy", "snapshot", "destroy"], **given})
 
-    def disk(self, vm: str, place: int, size: int, sr: str = "shared", attached: bool = False) -> str:
+    def disk(self, vm: str, place: int, size: int, sr: str = "shared", attached: bool = False, data: int | None = None) -> str:
+        """With so many bytes of data, or with some everywhere."""
         name = f"{self.db.get('VM', vm)['name_label']} disk {place}"
         vdi = self.world.create_disk(self.srs[sr], size, uuid=self.uuid(), name_label=name, type="system" if place == 0 else "user")
-        self.fill(vdi, size)
+        self.fill(vdi, size) if data is None else self.spread(vdi, size, data)
         self.db.create("VBD", {"uuid": self.uuid(), "VM": vm, "VDI": vdi, "userdevice": str(place), "bootable": place == 0, "mode": "RW",
                                "type": "Disk", "device": "xvd" + "abcdefgh"[place], "other_config": {"owner": ""},
                                "currently_attached": attached})
@@ -100,6 +101,12 @@ class Seed:
                 self.world.disks.write(file, start + room // 2 // 512 * 512, self.random.randbytes(min(4096, room // 2)))
             elif dice < 0.37:
                 self.world.disks.write(file, start, bytes(room))
+
+    def spread(self, vdi: str, size: int, data: int) -> None:
+        """Chunks of data at equal distances, holes between them."""
+        file, parts = self.world.file(vdi), max(1, data // MIB)
+        for part in range(parts):
+            self.world.disks.write(file, size // parts * part // MIB * MIB, self.random.randbytes(min(data, MIB, size // parts)))
 
     def cd(self, vm: str, vdi: str = NULL) -> None:
         self.db.create("VBD", {"uuid": self.uuid(), "VM": vm, "VDI": vdi, "userdevice": "3", "mode": "RO", "type": "CD",
@@ -146,6 +153,17 @@ class Seed:
         self.world.vtpm_contents[self.db.get("VTPM", vtpm)["uuid"]] = "c2VjcmV0IFRQTSBzdGF0ZQ=="
         self.vif(vm)
 
+    def plain(self, name: str, *, disk_mib: int = 16, data_mib: int = 1, disks: int = 1, tags: tuple[str, ...] = (),
+              power_state: str = "Halted", sr: str = "shared") -> str:
+        """A VM as a test wants it: sparse disks of any size."""
+        running = power_state in ("Running", "Paused")
+        home = self.db.master if running else NULL
+        vm = self.vm(name, tags=list(tags), power_state=power_state, resident_on=home, affinity=home, domid=6 if running else -1)
+        for place in range(disks):
+            self.disk(vm, place, disk_mib * MIB, sr, running, data_mib * MIB)
+        self.vif(vm)
+        return vm
+
     def all(self, vms: int, disk_mib: int) -> None:
         hosts = self.hosts()
         self.pool(hosts)
@@ -156,5 +174,5 @@ class Seed:
         for number in range(vms):
             kind = kinds[number % len(kinds)]
             kind(f"vm-{number}-{kind.__name__}", disk_mib * MIB)
-        for vdi, row in self.db.tables["VDI"].items():
-            self.db.update("VDI", vdi, physical_utilisation=self.world.disks.utilisation(row["uuid"]))
+        for sr in self.srs.values():
+            self.world.scan(sr)

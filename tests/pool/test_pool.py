@@ -64,5 +64,5 @@ class Program(unittest.TestCase):
 
 if __name__ == "__main__":
     os.chdir(HERE)
-    tests = unittest.defaultTestLoader.loadTestsFromNames(["test_pool", "test_calls", "test_vms", "test_disks"])
+    tests = unittest.defaultTestLoader.loadTestsFromNames(["test_pool", "test_calls", "test_power", "test_vms", "test_disks", "test_storage"])
     sys.exit(not unittest.TextTestRunner().run(tests).wasSuccessful())

@@ -1,4 +1,4 @@
-"""Calls on VMs and what hangs on them: power, snapshots, creation (contract 6, 8)."""
+"""Calls on VMs and what hangs on them: snapshots, creation (contract 6, 8). Those that change the power state are in power_calls."""
 from __future__ import annotations
 
 import uuid
@@ -26,22 +26,11 @@ def snapshot(context: Context, vm: str, name: str, *more: list) -> str:
     if len(more) > allowed - 2:
         raise ApiError("MESSAGE_PARAMETER_COUNT_MISMATCH", "VM.snapshot", allowed, len(more) + 3)
     context.world.check_vm(vm, "snapshot")
-    return _take(context, vm, name, set(more[0]) if more else set())
+    with context.world.operation("VM", vm, "snapshot", context.task):
+        return take(context, vm, name, set(more[0]) if more else set())
 
 
-@method("VM.checkpoint")
-def checkpoint(context: Context, vm: str, name: str) -> str:
-    """Disks and memory; the result is Suspended."""
-    context.world.check_vm(vm, "checkpoint", "running, paused, suspended")
-    row = context.db.get("VM", vm)
-    taken = _take(context, vm, name, set())
-    memory = row["suspend_VDI"]
-    image = context.world.snapshot_disk(memory) if memory != NULL else _memory_image(context, vm)
-    context.db.update("VM", taken, power_state="Suspended", suspend_VDI=image)
-    return taken
-
-
-def _take(context: Context, vm: str, name: str, ignored: set[str]) -> str:
+def take(context: Context, vm: str, name: str, ignored: set[str]) -> str:
     """A snapshot; if a disk refuses, those already taken are destroyed."""
     db, world = context.db, context.world
     row = db.copy("VM", vm)
@@ -89,15 +78,6 @@ def _copy_devices(context: Context, vm: str, target: str, copies: dict[str, str]
     for vif in row["VIFs"]:
         held = db.copy("VIF", vif)
         db.create("VIF", {**{name: held[name] for name in KEPT_BY_SNAPSHOT["VIF"]}, "VM": target})
-
-
-def _memory_image(context: Context, vm: str) -> str:
-    """The memory of a VM as a disk of type suspend."""
-    size = context.db.get("VM", vm)["memory_static_min"] // 64
-    sr = context.db.get("pool", context.db.pool)["default_SR"]
-    image = context.world.create_disk(sr, size, name_label="Suspend image", type="suspend")
-    context.world.disks.write(context.world.file(image), 0, vm.encode() * 99)
-    return image
 
 
 @method("VM.revert")
@@ -157,68 +137,7 @@ def clone(context: Context, vm: str, name: str) -> str:
     return new
 
 
-# ------------------------------------------------------------ power
-
-def _attach(context: Context, vm: str, state: str) -> None:
-    running = state in ("Running", "Paused")
-    for vbd in context.db.get("VM", vm)["VBDs"]:
-        held = context.db.get("VBD", vbd)
-        context.db.update("VBD", vbd, currently_attached=running and held["VDI"] != NULL)
-    for vif in context.db.get("VM", vm)["VIFs"]:
-        context.db.update("VIF", vif, currently_attached=running)
-    context.db.update("VM", vm, power_state=state, resident_on=context.db.master if running else NULL, domid=7 if running else -1)
-
-
-@method("VM.start")
-def start(context: Context, vm: str, paused: bool, _force: bool) -> None:
-    if context.db.get("VM", vm)["is_a_template"]:
-        raise ApiError("VM_IS_TEMPLATE", vm)
-    context.world.check_vm(vm, "start", "halted")
-    _attach(context, vm, "Paused" if paused else "Running")
-
-
-@method("VM.hard_shutdown")
-def hard_shutdown(context: Context, vm: str) -> None:
-    context.world.check_vm(vm, "hard_shutdown", "running, paused, suspended")
-    image = context.db.get("VM", vm)["suspend_VDI"]
-    if image in context.db.tables["VDI"]:
-        context.world.destroy_disk(image)
-    context.db.update("VM", vm, suspend_VDI=NULL)
-    _attach(context, vm, "Halted")
-
-
-@method("VM.clean_shutdown")
-def clean_shutdown(context: Context, vm: str) -> None:
-    context.world.check_vm(vm, "clean_shutdown", "running")
-    _attach(context, vm, "Halted")
-
-
-@method("VM.suspend")
-def suspend(context: Context, vm: str) -> None:
-    context.world.check_vm(vm, "suspend", "running")
-    context.db.update("VM", vm, suspend_VDI=_memory_image(context, vm))
-    _attach(context, vm, "Suspended")
-
-
-@method("VM.resume")
-def resume(context: Context, vm: str, paused: bool, _force: bool) -> None:
-    context.world.check_vm(vm, "resume", "suspended")
-    image = context.db.get("VM", vm)["suspend_VDI"]
-    context.db.update("VM", vm, suspend_VDI=NULL)
-    context.world.destroy_disk(image)
-    _attach(context, vm, "Paused" if paused else "Running")
-
-
 # ------------------------------------------------------------ the rest of a VM
-
-@method("VM.update_allowed_operations")
-def update_allowed_operations(context: Context, vm: str) -> None:
-    row = context.db.get("VM", vm)
-    by_state = {"Halted": ["start", "export", "clone", "copy", "snapshot", "destroy"], "Suspended": ["resume", "export", "snapshot"],
-                "Running": ["clean_shutdown", "hard_shutdown", "suspend", "snapshot", "checkpoint"], "Paused": ["snapshot", "unpause"]}
-    allowed = [name for name in by_state[row["power_state"]] if name not in row["blocked_operations"]]
-    context.db.update("VM", vm, allowed_operations=allowed)
-
 
 @method("VM.set_bios_strings")
 def set_bios_strings(context: Context, vm: str, strings: dict) -> None:

@@ -17,6 +17,7 @@ from schema import NULL
 # User to password and roles. A vm-admin may export and import, not dump the pool (contract 1.5).
 USERS = {"root": ("secret", "pool-admin"), "backup": ("secret", "vm-admin"), "reader": ("secret", "read-only")}
 REALM = "xapi"
+THICK = ("lvm", "lvmoiscsi", "lvmohba", "lvmofcoe")  # kinds of storage where a disk takes its whole size from the start
 
 
 @dataclass
@@ -33,6 +34,9 @@ class Settings:
     xapi_minor: int = 9
     upgrading: bool = False  # a rolling upgrade is under way
     cbt_broken: bool = False  # list_changed_blocks answers SR_BACKEND_FAILURE_459
+    vbd_wait_seconds: float = 4.0  # that VDI.data_destroy waits for VBDs to go (contract 5.1)
+    power_seconds: float = 0.0  # that a change of the power state takes
+    database_mib: int = 0  # of rows that never change, in the dump of the database
     json_rpc: bool = True  # old hosts answer text/xml on /jsonrpc (contract 1.1)
     snapshot_params: int = 3  # 2: VM.snapshot of hosts before xapi 21.4 (contract 6)
 
@@ -68,6 +72,8 @@ class World:
     counters: dict[str, int] = field(default_factory=dict)  # calls by method, requests by path
     down: set[str] = field(default_factory=set)  # addresses of members that answer nobody
     blobs: dict[str, bytes] = field(default_factory=dict)  # what /host_restore and /pool/xmldbdump were given
+    traffic: dict[str, dict[str, int]] = field(default_factory=dict)  # uuid of a disk to the way and bytes that were read of it
+    taken_elsewhere: dict[str, int] = field(default_factory=dict)  # SR to bytes of others on a storage that is shared with them
 
     def __post_init__(self) -> None:
         self.disks = Disks(self.folder / "disks")
@@ -75,6 +81,16 @@ class World:
     def count(self, what: str) -> None:
         with self.db.lock:
             self.counters[what] = self.counters.get(what, 0) + 1
+
+    def was_read(self, vdi: str, way: str, amount: int) -> None:
+        """Bytes that went out of a disk, or of a snapshot of it; `way` and the number of such reads."""
+        with self.db.lock:
+            row = self.db.tables["VDI"].get(vdi)
+            if row is None:
+                return
+            held = self.traffic.setdefault(self.db.tables["VDI"].get(row["snapshot_of"], row)["uuid"], {})
+            held[way] = held.get(way, 0) + amount
+            held[f"{way}_reads"] = held.get(f"{way}_reads", 0) + 1
 
     def member(self, host: str) -> Member:
         return next(member for member in self.members if member.ref == host)
@@ -103,14 +119,33 @@ class World:
     def new_vdi(self, sr: str, size: int, **given: object) -> str:
         size = max(512, -(-size // 512) * 512)
         with self.db.lock:
-            space = self.db.get("SR", sr)
-            taken = sum(self.db.get("VDI", vdi)["virtual_size"] for vdi in space["VDIs"])
-            if taken + size > space["physical_size"]:
+            room = self.db.get("SR", sr)["physical_size"] - self.taken(sr)
+            if room < (size if self.is_thick(sr) else 1):
                 raise ApiError("SR_BACKEND_FAILURE_44", "", "There is insufficient space", "")
             vdi = self.db.create("VDI", {"type": "user", **given, "SR": sr, "virtual_size": size,
                                          "allowed_operations": ["snapshot", "clone", "destroy", "resize"]})
             self.db.update("VDI", vdi, location=self.file(vdi))
         return vdi
+
+    def is_thick(self, sr: str) -> bool:
+        """Whether a disk takes its virtual size here, and a snapshot of it once more."""
+        return self.db.get("SR", sr)["type"] in THICK
+
+    def taken(self, sr: str) -> int:
+        """Bytes that are in use on a storage, by its disks and by others."""
+        rows = [self.db.get("VDI", vdi) for vdi in self.db.get("SR", sr)["VDIs"]]
+        own = sum(row["virtual_size"] for row in rows if row["type"] != "cbt_metadata") if self.is_thick(sr) else \
+            self.disks.utilisation(row["uuid"] for row in rows)
+        return own + self.taken_elsewhere.get(sr, 0)
+
+    def scan(self, sr: str) -> None:
+        """Brings the sizes in the database up to date."""
+        vdis = self.db.get("SR", sr)["VDIs"]
+        for vdi in vdis:
+            row = self.db.get("VDI", vdi)
+            self.db.update("VDI", vdi, physical_utilisation=self.disks.utilisation([row["uuid"]]))
+        self.db.update("SR", sr, physical_utilisation=self.taken(sr),
+                       virtual_allocation=sum(self.db.get("VDI", vdi)["virtual_size"] for vdi in vdis))
 
     def create_disk(self, sr: str, size: int, **given: object) -> str:
         """A new VDI that reads as zeros."""

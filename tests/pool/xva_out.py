@@ -161,9 +161,9 @@ def chunks(world: World, vdi: str) -> Iterator[tuple[int, bytes | None]]:
             yield place, held if keep else None
 
 
-def write_disk(world: World, prefix: str, vdi: str, write: Callable[[bytes], None], done: Callable[[int], None]) -> None:
-    """The members of one disk. Numbers are counters: a keep-alive takes one and no space (contract 3.6)."""
-    every, omitted, number = world.settings.keep_alive_every, 0, 0
+def write_disk(world: World, prefix: str, vdi: str, write: Callable[[bytes], None], done: Callable[[int], None]) -> int:
+    """The members of one disk; how much of it they hold. Numbers are counters: a keep-alive takes one and no space (contract 3.6)."""
+    every, omitted, number, sent = world.settings.keep_alive_every, 0, 0, 0
 
     def one(data: bytes, place: int) -> None:
         name = f"{prefix}/{number:08d}"
@@ -180,14 +180,16 @@ def write_disk(world: World, prefix: str, vdi: str, write: Callable[[bytes], Non
                 number += 1
         else:
             one(data, place)
+            sent += len(data)
         number += 1
         done(MIB)
+    return sent
 
 
 def write(world: World, manifest: Manifest, write_out: Callable[[bytes], None], done: Callable[[int], None]) -> None:
     """The whole archive."""
     write_out(member("ova.xml", manifest.xml(), int(time.time())))
     for prefix, vdi in manifest.disks():
-        write_disk(world, prefix, vdi, write_out, done)
+        world.was_read(vdi, "export", write_disk(world, prefix, vdi, write_out, done))
     if not world.faults.take("no_final_zeros"):
         write_out(END)
