@@ -94,9 +94,11 @@ impl Task {
         Ok(state)
     }
 
-    /// Looks until it has ended, at most `looks` times.
+    /// Looks until it has ended, at most `looks` times and no longer than a stream may be silent.
     pub fn settle(&self, looks: u32) -> Result<TaskState, XapiError> {
-        for _ in 1..looks {
+        let silence = self.session.transport().settings().stall_timeout;
+        let seconds = silence.map_or(u64::MAX, |silence| silence.as_secs() / TASK_PAUSE.as_secs());
+        for _ in 0..seconds.min(u64::from(looks.saturating_sub(1))) {
             match self.look()? {
                 TaskState::Pending { .. } => self.session.pause(TASK_PAUSE),
                 ended => return Ok(ended),
