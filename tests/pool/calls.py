@@ -150,7 +150,7 @@ def _faults(world: World, name: str, params: list) -> None:
 
 
 def _refuse(world: World, name: str, params: list) -> None:
-    if fault := world.faults.take("rpc_error", method=name):
+    if fault := world.faults.take("rpc_error", method=name, first=params[0] if params else None):
         given = {f"${place}": str(value) for place, value in enumerate(params)}
         raise ApiError(*(given.get(str(part), part) for part in fault["error"]))
 

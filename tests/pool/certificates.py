@@ -11,15 +11,21 @@ from pathlib import Path
 
 # Without it openssl adds its own extensions, among them the mark of an authority.
 CONFIG = "[req]\ndistinguished_name = name\n[name]\n"
+MADE: dict[tuple[str, str], tuple[bytes, bytes]] = {}  # certificates and keys of this process: a key takes a while
 
 
 def make(folder: Path, hostname: str, address: str) -> tuple[Path, Path]:
     """Paths of the certificate and its key."""
     certificate, key, config = (folder / f"{hostname}.{suffix}" for suffix in ("pem", "key", "cnf"))
+    if (hostname, address) in MADE:
+        for path, data in zip((certificate, key), MADE[hostname, address], strict=True):
+            path.write_bytes(data)
+        return certificate, key
     config.write_text(CONFIG)
     command = ["openssl", "req", "-x509", "-config", config, "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", f"/CN={hostname}",
                "-addext", f"subjectAltName=DNS:{hostname},IP:{address}", "-keyout", key, "-out", certificate]
     subprocess.run(command, check=True, capture_output=True)
+    MADE[hostname, address] = (certificate.read_bytes(), key.read_bytes())
     return certificate, key
 
 

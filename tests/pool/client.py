@@ -13,6 +13,7 @@ import urllib.request
 from urllib.parse import quote, urlencode, urlsplit  # noqa: F401
 
 MIB = 1 << 20
+QUESTIONS = ("state", "leftovers", "calls", "faults", "traffic")
 
 
 class Answer:
@@ -90,8 +91,9 @@ def put(url: str, path: str, body: bytes, headers: dict[str, str] | None = None,
 
 
 def control(url: str, name: str, /, **given: object) -> object:
-    """Tells the control endpoint, or asks it if nothing is given."""
-    data = json.dumps(given).encode() if given or name in ("clear", "expire_sessions", "change_master") else None
+    """Tells the control endpoint, or asks it: some names are questions."""
+    data = None if name in QUESTIONS else json.dumps(given).encode()
+    name = f"{name}?{urlencode(given)}" if name in QUESTIONS else name
     with urllib.request.urlopen(urllib.request.Request(f"{url}/{name}", data=data)) as answer:
         return json.load(answer)
 

@@ -3,77 +3,15 @@
 Needs the binary (XENITH, default target/release/xenith).
 """
 
-import hashlib
 import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 import unittest
-from pathlib import Path
 
-import client
-from case import PoolCase
+from backup_case import XENITH, BackupCase
 from client import MIB
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
-
-from repository import XENITH, Repository  # noqa: E402
-
-
-class BackupCase(PoolCase):
-    """A pool, a repository, and how to get from one to the other."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.repository = Repository(self)
-        self.root_password = self.repository.secret("xapi-password", "secret")
-        coordinator, other = sorted(self.told["members"], key=lambda member: not member["coordinator"])
-        self.coordinator, self.other = coordinator, other
-        self.pins = ",".join(f"sha256:{member['sha256']}" for member in (coordinator, other))
-        self.vms = {row["name_label"]: ref for ref, row in self.api.VM.get_all_records().items()
-                    if not (row["is_a_template"] or row["is_a_snapshot"] or row["is_control_domain"])}
-        self.before = self.control("leftovers")
-
-    def login(self, *more: str, pool: str | None = None, password: Path | None = None) -> list[str]:
-        """Arguments for the pool, by a member that does not lead it."""
-        trust = more or ("--tls-fingerprint", self.pins)
-        return ["--pool", pool or self.other["https"], "--xapi-password-file", str(password or self.root_password), *trust]
-
-    def backup(self, *arguments: str, code: int = 0) -> tuple[dict, str]:
-        """The summary, and what was told on standard error."""
-        done = self.repository.run("--json", "backup", *self.login(), *arguments, code=code)
-        return json.loads(done.stdout), done.stderr.decode()
-
-    def tag(self, name: str, *tags: str) -> None:
-        self.change(name, "tags", list(tags))
-
-    def change(self, name: str, field: str, value: object) -> None:
-        """Sets a field of a VM for the rest of the test."""
-        vm, before = self.vms[name], self.api.VM.get_record(self.vms[name])[field]
-        self.update(vm, {field: value})
-        self.addCleanup(self.update, vm, {field: before})
-
-    def update(self, vm: str, changes: dict) -> None:
-        client.control(self.told["control"], "update", cls="VM", ref=vm, changes=changes)
-
-    def name(self, kind: str) -> str:
-        return next(name for name in self.vms if name.endswith(kind))
-
-    def check_same_disks(self, snapshot: dict, name: str) -> None:
-        """Every disk of the VM is in the snapshot, and comes out as it is on the pool."""
-        state = self.control("state")
-        wanted = {state["objects"]["VDI"][vdi]["uuid"] for vdi in self.disks_of(self.vms[name])}
-        disks = [disk for disk in snapshot["disks"] if disk["role"] == "disk"]
-        self.assertEqual({disk["key"] for disk in disks}, wanted)
-        for disk in disks:
-            done = self.repository.run("restore", snapshot["id"], "--format", "raw", "--disk", disk["name"], "--target", "-")
-            self.assertEqual(hashlib.sha256(done.stdout).hexdigest(), state["disks"][disk["key"]], (name, disk["name"]))
-
-    def check_nothing_left(self) -> None:
-        """No VM snapshot, disk, task or session that was not there before."""
-        self.assertEqual(self.control("leftovers"), self.before)
 
 
 class Nights(BackupCase):
@@ -227,16 +165,12 @@ class Mishaps(BackupCase):
         self.assertEqual(self.repository.snapshots(), [])
         self.check_nothing_left()
 
-    def begin(self, *names: str) -> subprocess.Popen:
-        """A backup in the middle of its first export, which stands still for two seconds."""
-        self.control("fault", kind="stream", path="/export*", at=2 * MIB, action="stall", seconds=2)
-        command = self.repository.command("backup", *self.login(), *(f"vm:{name}" for name in names))
-        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(running.kill)
-        while self.control("faults"):
-            self.assertIsNone(running.poll())
-            time.sleep(0.01)
-        return running
+    def cleanup(self, *options: str) -> dict:
+        return json.loads(self.repository.run("--json", "cleanup", *self.login(), "--older-than", "0", *options).stdout)
+
+    @staticmethod
+    def snapshots_in(entries: list[dict]) -> list[str]:
+        return [entry["uuid"] for entry in entries if entry["kind"] == "vm"]
 
     def test_cleanup_removes_what_a_killed_backup_left_and_nothing_else(self) -> None:
         name = self.name("halted")
@@ -249,14 +183,14 @@ class Mishaps(BackupCase):
         ours = [self.api.VM.get_uuid(vm) for vm in self.control("leftovers")["vm_snapshots"] if vm != foreign]
         self.assertEqual(len(ours), 1)
         self.update(self.api.VM.get_by_uuid(ours[0]), {"current_operations": {"task": "export"}})
-        busy = json.loads(self.repository.run("--json", "cleanup", *self.login()).stdout)
-        self.assertEqual(([entry["uuid"] for entry in busy["in_use"]], busy["removed"]), (ours, []))
+        busy = self.cleanup()
+        self.assertEqual((self.snapshots_in(busy["in_use"]), self.snapshots_in(busy["removed"])), (ours, []))
         self.update(self.api.VM.get_by_uuid(ours[0]), {"current_operations": {}})
-        told = self.repository.run("cleanup", *self.login(), "--dry-run").stdout.decode()
-        self.assertIn(f"would remove the snapshot {ours[0]}", told)
+        young = json.loads(self.repository.run("--json", "cleanup", *self.login()).stdout)
+        self.assertEqual((self.snapshots_in(young["young"]), young["removed"]), (ours, []))
+        self.assertEqual(self.snapshots_in(self.cleanup("--dry-run")["removed"]), ours)
         self.assertIn(ours[0], [self.api.VM.get_uuid(vm) for vm in self.control("leftovers")["vm_snapshots"]])
-        cleaned = json.loads(self.repository.run("--json", "cleanup", *self.login()).stdout)
-        self.assertEqual([entry["uuid"] for entry in cleaned["removed"]], ours)
+        self.assertEqual(self.snapshots_in(self.cleanup()["removed"]), ours)
         left = self.control("leftovers")
         self.assertEqual(left["vm_snapshots"], [foreign])
         self.assertEqual(len(left["vdis"]), len(self.before["vdis"]) + 1)
