@@ -151,12 +151,10 @@ fn read<'r>(
     let disks = writer.write_all(source)?;
     let data_bytes = writer.data_bytes;
     let mut snapshot = describe(repository, id, source.facts(), request, disks);
-    snapshot.predecessor = snapshots::predecessor(
-        &earlier.snapshots,
-        snapshot.origin.vm_uuid.as_deref(),
-        snapshot.origin.vm_name.as_deref(),
-    )
-    .map(|earlier| earlier.id);
+    let origin = &snapshot.origin;
+    let of_vm =
+        snapshots::of_vm(&earlier.snapshots, origin.vm_uuid.as_deref(), origin.vm_name.as_deref());
+    snapshot.predecessor = of_vm.first().map(|earlier| earlier.id);
     snapshot.statistics.data_bytes = data_bytes;
     snapshot.check().map_err(BackupError::Description)?;
     let copy = snapshot.encode();

@@ -134,6 +134,17 @@ impl<'r, 'w> Packer<'r, 'w> {
         }
     }
 
+    /// To be called before a session begins. What is on its way to storage then may be there before the session reads the
+    /// state, which would have to say that it is not condemned (rule 4); so it is waited for, and not shared.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settle`].
+    pub fn prepare(&mut self) -> Result<(), SessionError> {
+        self.drain_uploads()?;
+        self.settle()
+    }
+
     /// Everything that is added from now on is for `session`.
     pub fn begin(&mut self, session: Session<'r>) {
         let now = self.repository.surroundings().now();
@@ -290,10 +301,17 @@ impl<'r, 'w> Packer<'r, 'w> {
         Ok(())
     }
 
-    /// Whether sessions wait for packs that the one at work fills.
-    #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        self.owners.len() > 1
+    /// To be called now and then, whether anything is stored or not: shows that the sessions are alive, and ends those that
+    /// have waited long enough.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settle`].
+    pub fn go_on(&mut self) -> Result<(), SessionError> {
+        for owner in &self.owners {
+            owner.session.sign_of_life()?;
+        }
+        if self.owners.len() > 1 { self.settle() } else { Ok(()) }
     }
 
     /// The sessions that have ended since this was last asked.
@@ -349,9 +367,6 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// Sends the open pack to storage, and publishes when enough are there.
     fn close_pack(&mut self, kind: Kind, close: Close) -> Result<(), SessionError> {
         self.upload(kind, close)?;
-        for owner in &self.owners {
-            owner.session.sign_of_life()?;
-        }
         let Some(owner) = self.owners.last() else { return Ok(()) };
         let now = self.repository.surroundings().now();
         if owner.unpublished_data_packs() >= PUBLISH_EVERY_PACKS

@@ -151,16 +151,19 @@ impl Earlier<'_> {
     }
 }
 
-/// The disk of `snapshot` that is the one with this role, key and name: by key, else by name, else the only one.
+/// The disk of these snapshots, the newest first, that is the one with this role, key and name: the newest with this key;
+/// else, of the newest snapshot that has such disks, the one with this name; else its only one.
 pub(crate) fn same_disk<'s>(
-    snapshot: &'s Snapshot,
+    snapshots: &[&'s Snapshot],
     role: DiskRole,
     key: &str,
     name: &str,
 ) -> Option<&'s SnapshotDisk> {
-    let of_role = || snapshot.disks.iter().filter(|disk| disk.role == role);
-    let by_key = of_role().find(|disk| !key.is_empty() && disk.key == key);
-    let by_name = || of_role().find(|disk| disk.name == name);
-    let only = || of_role().next().filter(|_| of_role().count() == 1);
-    by_key.or_else(by_name).or_else(only)
+    let of_role = |snapshot: &&'s Snapshot| snapshot.disks.iter().filter(move |d| d.role == role);
+    let has_key = |disk: &&SnapshotDisk| !key.is_empty() && disk.key == key;
+    let by_key = || snapshots.iter().flat_map(of_role).find(has_key);
+    let newest = || snapshots.iter().find(|snapshot| of_role(snapshot).next().is_some());
+    let by_name = || of_role(newest()?).find(|disk| disk.name == name);
+    let only = || Some(of_role(newest()?)).filter(|disks| disks.clone().count() == 1)?.next();
+    by_key().or_else(by_name).or_else(only)
 }

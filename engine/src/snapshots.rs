@@ -145,16 +145,20 @@ pub fn versions(snapshots: &[Snapshot], vm_uuid: &str) -> Vec<StoredVersion> {
     of_vm.flat_map(|snapshot| &snapshot.disks).filter_map(version).collect()
 }
 
-/// The newest snapshot of the same VM: by uuid, else by name and container.
+/// The snapshots of the same VM, the newest first: those with its uuid, else those with its name.
 #[must_use]
-pub fn predecessor<'s>(
+pub fn of_vm<'s>(
     snapshots: &'s [Snapshot],
     vm_uuid: Option<&str>,
     vm_name: Option<&str>,
-) -> Option<&'s Snapshot> {
-    let newest = |same: &dyn Fn(&Snapshot) -> bool| snapshots.iter().rev().find(|s| same(s));
-    let by_uuid = vm_uuid.and_then(|uuid| newest(&|s| s.origin.vm_uuid.as_deref() == Some(uuid)));
-    let by_name =
-        || vm_name.and_then(|name| newest(&|s| s.origin.vm_name.as_deref() == Some(name)));
-    by_uuid.or_else(by_name)
+) -> Vec<&'s Snapshot> {
+    let same = |wanted: Option<&str>, found: fn(&Snapshot) -> Option<&str>| -> Vec<&'s Snapshot> {
+        let is_same = |s: &&Snapshot| wanted.is_some() && found(s) == wanted;
+        snapshots.iter().rev().filter(is_same).collect()
+    };
+    let by_uuid = same(vm_uuid, |snapshot| snapshot.origin.vm_uuid.as_deref());
+    match by_uuid.is_empty() {
+        true => same(vm_name, |snapshot| snapshot.origin.vm_name.as_deref()),
+        false => by_uuid,
+    }
 }

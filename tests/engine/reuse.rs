@@ -325,6 +325,21 @@ fn the_uuid_says_more_than_the_name() {
     assert_eq!(third.statistics.new_bytes, BLOCK);
 }
 
+/// A night on which a disk was left out, or only the record was saved, hides nothing.
+#[test]
+fn a_disk_is_found_behind_a_night_without_it() {
+    let left_out = [
+        Sample::of([unhooked("xvda", 1)]),
+        Sample::of([SampleDisk::stream(Role::Record, "ova.xml", b"<vm/>")]),
+    ];
+    for without in left_out {
+        let both = Sample::of([unhooked("xvda", 1), unhooked("xvdb", 2)]);
+        let mut repo = TestRepo::with(1, &[&both, &without]);
+        let third = repo.back_up(&Sample::of([changed(unhooked("xvdb", 2))]));
+        assert_eq!(third.statistics.new_bytes, BLOCK);
+    }
+}
+
 #[test]
 fn without_a_predecessor_hooks_find_the_blocks() {
     let vm = |name: &str, disk| Sample { vm_name: Some(name.to_owned()), ..Sample::of([disk]) };

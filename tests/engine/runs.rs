@@ -150,6 +150,21 @@ fn a_slow_run_commits_meanwhile() {
     assert!(run.finish().iter().all(|outcome| outcome.result.is_ok()));
 }
 
+/// A night on which nothing changes stores nothing for hours.
+#[test]
+fn a_session_that_stores_nothing_shows_that_it_is_alive() {
+    let sample = Sample::small(1);
+    let repo = TestRepo::with(1, &[&sample]);
+    let (recording, repository) = repo.open_recording();
+    let clock = repo.clock();
+    let slow = sample.source().at(Place::DiskEnd(0), move || {
+        clock.fetch_add(301_000, Ordering::Relaxed);
+        Ok(())
+    });
+    read(&mut run(&repository), &mut { slow }).expect("a source");
+    assert!(recording.calls().iter().any(|call| matches!(call, Call::Replace(_))));
+}
+
 #[test]
 fn whichever_call_fails_what_is_told_is_true() {
     for fault in [Fault::Refused, Fault::AnswerLost, Fault::Crash] {

@@ -259,8 +259,8 @@ impl<'w> DiskWriter<'_, '_, 'w> {
         let (facts, role) = (source.facts(), stored_role(info.role));
         let name = self.vm_name.or(facts.vm_name.as_deref());
         let earlier = self.earlier.snapshots;
-        let snapshot = snapshots::predecessor(earlier, facts.vm_uuid.as_deref(), name);
-        let named = snapshot.and_then(|earlier| same_disk(earlier, role, &info.key, &info.name));
+        let of_vm = snapshots::of_vm(earlier, facts.vm_uuid.as_deref(), name);
+        let named = same_disk(&of_vm, role, &info.key, &info.name);
         Comparison::new(self.earlier.clone(), role, named.map(|disk| disk.id))
     }
 
@@ -303,9 +303,7 @@ impl<'w> DiskWriter<'_, '_, 'w> {
         if self.packer.is_crowded() {
             self.renew_index()?;
         }
-        if self.packer.has_waiting() {
-            self.packer.settle()?;
-        }
+        self.packer.go_on()?;
         disk.lag.place(self.segments_stored);
         self.observer.event(Event::Progress { passed_bytes, new_bytes });
         if !buffer.is_empty() {

@@ -60,6 +60,7 @@ impl<'r, 'w> Run<'r, 'w> {
         let unnamed = SnapshotId::from_bytes([0; 16]);
         let draft = describe(repository, unnamed, SourceFacts::default(), request, Vec::new());
         draft.check().map_err(BackupError::Description)?;
+        self.prepare();
         let (session, lookup) = Session::begin(repository, &request.who)?;
         let id = session.id();
         self.packer.begin(session);
@@ -98,8 +99,18 @@ impl<'r, 'w> Run<'r, 'w> {
         self.outcomes
     }
 
+    fn prepare(&mut self) {
+        let prepared = self.packer.prepare();
+        self.told(prepared);
+    }
+
     fn settle(&mut self) {
         let settled = self.packer.settle();
+        self.told(settled);
+    }
+
+    /// Tells what has ended; after an error with the packs new ones are begun.
+    fn told(&mut self, settled: Result<(), SessionError>) {
         let ended = self.packer.take_ended();
         self.tell(ended);
         if let Err(error) = settled {
