@@ -271,7 +271,8 @@ fn on_backup(error: &BackupError) -> Advice {
 
 fn on_source(error: &SourceError) -> Advice {
     let again = "nothing was saved and nothing in the repository is damaged; \
-                 export again, what is stored already is not stored twice";
+                 export again, what is stored already is not stored twice. If it happens again, \
+                 /var/log/xensource.log on the host that exported it says more";
     match error {
         SourceError::Unrecognised { .. } => failed(
             "nothing was saved; check what was given, or say what it is with --type (file keeps \

@@ -153,7 +153,7 @@ class Final(FaultCase):
 
     def test_an_export_that_lacks_its_end_although_its_task_succeeds(self) -> None:
         self.fault("no_final_zeros")
-        self.check_lost("input ends inside tar header", "export again")
+        self.check_lost("input ends inside tar header", "export again", LOG)
 
     def test_a_whole_export_whose_task_fails(self) -> None:
         self.fault("task", path=EXPORT, action="fails", error=["VDI_IO_ERROR", "Device I/O error"])
@@ -165,7 +165,7 @@ class Final(FaultCase):
 
     def test_a_chunk_that_does_not_have_its_sum(self) -> None:
         self.fault("wrong_checksum", chunk=0)
-        self.check_lost("checksum is wrong", "export again")  # the pool says that all is well
+        self.check_lost("checksum is wrong", "export again", LOG)  # the pool says that all is well
 
     def test_an_export_that_is_silent_for_longer_than_it_may(self) -> None:
         self.fault("stream", path=EXPORT, at=2 * MIB, action="stall", seconds=3)
@@ -177,7 +177,7 @@ class Final(FaultCase):
 
     def test_a_snapshot_that_the_storage_refuses(self) -> None:
         self.fault("rpc_error", method="VM.snapshot", error=["SR_BACKEND_FAILURE_44", "", "There is insufficient space", ""])
-        self.check_lost("SR_BACKEND_FAILURE_44", "make room")
+        self.check_lost("SR_BACKEND_FAILURE_44", "make room", LOG)
 
     def test_a_role_that_may_not(self) -> None:
         done = self.repository.run("--json", "backup", *self.login(), "--xapi-user", "reader", "vm:first", code=1)

@@ -127,14 +127,20 @@ fn on_api(error: &ApiError) -> String {
             return "check --xapi-user and where its password comes from; nothing was done"
                 .to_owned();
         }
-        "RBAC_PERMISSION_DENIED" if is_for_admins(error) => "the user needs the role pool-admin",
-        "RBAC_PERMISSION_DENIED" => "the user needs the role pool-operator or a higher one",
+        "RBAC_PERMISSION_DENIED" if is_for_admins(error) => {
+            "the user needs the role pool-admin (/var/log/xensource.log on the host tells of it, too)"
+        }
+        "RBAC_PERMISSION_DENIED" => {
+            "the user needs the role vm-power-admin or a higher one (/var/log/xensource.log on the \
+             host tells of it, too)"
+        }
         "HOST_IN_EMERGENCY_MODE" => "the host has lost its coordinator; name another member",
         "HANDLE_INVALID" | "UUID_INVALID" => {
             "it is gone from the pool; `xenith vms` lists what there is"
         }
         "SR_BACKEND_FAILURE_44" | "SR_FULL" => {
-            "make room on the storage repository: a snapshot needs some"
+            "make room on the storage repository: a snapshot needs some. /var/log/SMlog on the host \
+             says more"
         }
         "OTHER_OPERATION_IN_PROGRESS" | "VDI_IN_USE" => {
             "something else works on it; run it again later"

@@ -38,7 +38,8 @@ fn a_cut_input_names_the_place_and_calms() {
         Exit::Partly,
         "error: cannot do it\n  cause: input ends inside Ref:41/00012034\n  \
          hint: nothing was saved and nothing in the repository is damaged; \
-         export again, what is stored already is not stored twice\n",
+         export again, what is stored already is not stored twice. If it happens again, \
+         /var/log/xensource.log on the host that exported it says more\n",
     );
 }
 
@@ -109,7 +110,7 @@ fn a_refusal_of_the_pool_is_told_also_where_a_vm_was_being_read() {
         Exit::Failed,
         "error: cannot do it\n  cause: cannot read VM web01 of the pool\n  \
          cause: VM.snapshot failed: RBAC_PERMISSION_DENIED(root)\n  \
-         hint: nothing in the repository is damaged; the user needs the role pool-operator or a \
-         higher one\n",
+         hint: nothing in the repository is damaged; the user needs the role vm-power-admin or a \
+         higher one (/var/log/xensource.log on the host tells of it, too)\n",
     );
 }
