@@ -1,10 +1,11 @@
 //! Which parts of a disk have changed, as the pool tells it, and what is read because of it
 //! (contract 5.1).
 //!
-//! The pool may lie: logs of changed blocks have been wrong. So of the segments that it calls
-//! unchanged a share `p` is read, too. If `k` segments have changed in secret, at least one of them
-//! is among those with the probability `1 - (1 - p)^k`: for `p` = 1 % and `k` = 100 that is 63 %,
-//! for `k` = 500 it is 99 %. The choice is another one for every version of a disk.
+//! The pool may lie: logs of changed blocks have been wrong. So of the `n` segments that it calls
+//! unchanged, `m` = `ceil(p n)` are read, too, each set of `m` as likely as any other. If `k` segments
+//! have changed in secret, none of them is among those with the probability `C(n - k, m) / C(n, m)`,
+//! which is at most `(1 - p)^k`: for `p` = 1 % and `k` = 100 that is 37 %, for `k` = 500 it is 1 %.
+//! The choice is another one for every version of a disk.
 
 use engine::source::SEGMENT_LEN;
 use xxhash_rust::xxh64::xxh64;
@@ -71,26 +72,28 @@ impl Changed {
     }
 
     /// What is read of each segment of which anything is read, in order: all that has changed, and
-    /// of the rest the share `sample` (0 to 1) that `seed` chooses: at least one segment, unless the
-    /// share is 0.
+    /// of the rest the share `sample` (0 to 1, rounded up to whole segments) that `seed` chooses.
     pub fn parts(&self, sample: f64, seed: u64) -> Vec<(u64, Part)> {
-        let unchanged = self.segments.iter().filter(|word| **word == 0).count() as u64;
-        // Which of the unchanged is read if chance would choose none.
-        let fallback = if unchanged == 0 { 0 } else { xxh64(b"one", seed) % unchanged };
-        let is_chosen =
-            |number: u64| (xxh64(&number.to_le_bytes(), seed) as f64) < sample * 2f64.powi(64);
-        let numbered = || (0..).zip(&self.segments);
-        let mut quiet = numbered().filter(|(_, word)| **word == 0).map(|(number, _)| number);
-        let is_any = quiet.clone().any(is_chosen);
-        let lone = quiet.nth(fallback as usize).filter(|_| !is_any && sample > 0.0);
-        let part = |(number, word): (u64, &u64)| match *word {
-            0 if is_chosen(number) || lone == Some(number) => Some((number, Part::Sample)),
-            0 => None,
+        let mut unchanged = self.segments.iter().filter(|word| **word == 0).count() as u64;
+        let mut wanted = ((sample * unchanged as f64).ceil() as u64).min(unchanged);
+        let mut part = |(number, word): (u64, &u64)| match *word {
+            0 => {
+                let is_chosen = below(unchanged, number, seed) < wanted;
+                unchanged -= 1;
+                wanted -= u64::from(is_chosen);
+                is_chosen.then_some((number, Part::Sample))
+            }
             units if units == units_of(self.size_bytes, number) => Some((number, Part::Whole)),
             units => Some((number, Part::Units(units))),
         };
-        numbered().filter_map(part).collect()
+        (0..).zip(&self.segments).filter_map(&mut part).collect()
     }
+}
+
+/// A number below `limit`, each as likely as any other; another one for every `number` and `seed`.
+fn below(limit: u64, number: u64, seed: u64) -> u64 {
+    let random = u128::from(xxh64(&number.to_le_bytes(), seed));
+    ((random * u128::from(limit)) >> 64) as u64 // below `limit`
 }
 
 /// The bits of those units of a segment that the disk has.
@@ -209,25 +212,50 @@ mod tests {
         assert_eq!(changed.parts(0.0, 1), parts);
     }
 
+    /// The segments of a disk of `count` that are read although none has changed.
+    fn sample(count: u64, share: f64, seed: u64) -> Vec<u64> {
+        let segments = vec![0; count as usize];
+        let changed = Changed { segments, size_bytes: count * 4 * MIB };
+        let parts = changed.parts(share, seed);
+        assert!(parts.iter().all(|(_, part)| *part == Part::Sample));
+        parts.into_iter().map(|(number, _)| number).collect()
+    }
+
     #[test]
-    fn a_share_of_the_unchanged_is_read_and_at_least_one() {
-        let quiet = |count: u64, share: f64, seed: u64| {
-            let segments = vec![0; count as usize];
-            let changed = Changed { segments, size_bytes: count * 4 * MIB };
-            let parts = changed.parts(share, seed);
-            assert!(parts.iter().all(|(_, part)| *part == Part::Sample));
-            parts.into_iter().map(|(number, _)| number).collect::<Vec<_>>()
-        };
-        for seed in 0..50 {
-            assert_eq!(quiet(1, 0.01, seed).len(), 1);
-            assert_eq!(quiet(30, 1e-9, seed).len(), 1);
-            assert!((50..200).contains(&quiet(10_000, 0.01, seed).len()), "seed {seed}");
+    fn exactly_a_share_of_the_unchanged_is_read_rounded_up() {
+        let rows = [
+            (1, 0.01, 1),
+            (30, 1e-9, 1),
+            (100, 0.01, 1),
+            (101, 0.01, 2),
+            (10_000, 0.01, 100),
+            (10_000, 0.5, 5000),
+            (3, 1.0, 3),
+            (1000, 0.0, 0),
+            (0, 0.5, 0),
+        ];
+        for (count, share, expected) in rows {
+            for seed in 0..20 {
+                assert_eq!(sample(count, share, seed).len(), expected, "{share} of {count}");
+            }
         }
-        assert_eq!(quiet(3, 1.0, 7), [0, 1, 2]);
-        assert_ne!(quiet(1000, 0.01, 1), quiet(1000, 0.01, 2));
-        let lone: std::collections::BTreeSet<_> =
-            (0..200).flat_map(|seed| quiet(4, 1e-9, seed)).collect();
-        assert_eq!(lone.len(), 4, "each may be the one");
+        let changed = Changed { segments: vec![0, 1, 0, 3, 0, 0], size_bytes: 24 * MIB };
+        let parts = changed.parts(0.5, 9);
+        assert_eq!(parts.iter().filter(|(_, part)| *part == Part::Sample).count(), 2);
+        assert!(parts.contains(&(1, Part::Units(1))) && parts.contains(&(3, Part::Units(3))));
+    }
+
+    #[test]
+    fn every_set_of_segments_is_as_likely_and_the_seed_chooses_it() {
+        assert_eq!(sample(1000, 0.01, 1), sample(1000, 0.01, 1));
+        assert_ne!(sample(1000, 0.01, 1), sample(1000, 0.01, 2));
+        let mut found = std::collections::BTreeMap::new();
+        for seed in 0..20_000 {
+            *found.entry(sample(6, 0.5, seed)).or_insert(0u32) += 1;
+        }
+        // 20 sets of 3 of 6: 1,000 of each are expected, with a deviation of 31.
+        assert_eq!(found.len(), 20);
+        assert!(found.values().all(|count| (820..1180).contains(count)), "{found:?}");
     }
 
     #[test]
