@@ -76,20 +76,34 @@ class Large(ChangesCase):
         self.check_nothing_left(tracked=1)
 
 
+class Sparse(ChangesCase):
+    """A disk of 4 GiB with 40 MiB of data."""
+
+    def test_holes_are_not_read(self) -> None:
+        name, uuid = self.make(disk_mib=4096, data_mib=0)
+        for at in range(0, 4000, 400):
+            self.control("write", vdi=uuid, offset=at * MIB, length=4 * MIB, seed=at)
+        snapshot, read = self.night(name, "--cbt", "off", "--transfer", "nbd")
+        self.assertEqual(read["nbd"], 40 * MIB)
+        self.assertLess(read["vhd"], 16 * MIB)  # its table, and what is under way when it is given up
+        full, _ = self.night(name, "--cbt", "off", "--transfer", "xva")
+        self.assertEqual(self.disk_id(snapshot), self.disk_id(full))
+        self.check_nothing_left()
+
+
 class Small(ChangesCase):
     """What is told of changes is right, or is not used."""
 
     SIZE = 64 * MIB
 
     def check_night(self, name: str, *options: str, changes_only: bool) -> dict:
-        """The disk is as it is on the pool, and was read in full, or nearly not; one VDI tracks what comes."""
+        """The disk is as it is on the pool, and was read in full (but for holes, which a VHD tells), or nearly not; one VDI tracks what comes."""
         snapshot, read = self.night(name, "--cbt", "auto", "--transfer", "nbd", *options)
         self.check_nothing_left(tracked=1)
         self.check_same_disks(snapshot, name)
-        if changes_only:
+        self.assertEqual("vhd" in read, not changes_only, read)
+        if not options:
             self.assertLess(read["nbd"], self.SIZE // 2)
-        else:
-            self.assertGreaterEqual(read["nbd"], self.SIZE)
         return snapshot
 
     def test_several_nights_with_writes_between_them(self) -> None:
@@ -134,6 +148,24 @@ class Small(ChangesCase):
         self.check_night(name, changes_only=False)
         self.api.VDI.resize(self.disks_of(self.vms[name])[0], str(71 * MIB))
         self.control("write", vdi=uuid, offset=70 * MIB, length=4096, seed=1)
+        self.check_night(name, changes_only=True)
+
+    def check_stream(self, name: str, *options: str) -> None:
+        """NBD ends for good in the middle, and the rest comes as VHD."""
+        self.control("fault", kind="nbd", action="drop", after=2, count=-1)
+        summary, _ = self.backup(f"vm:{name}", "--transfer", "nbd", *options)
+        self.control("clear")
+        way = next(disk for disk in summary["snapshots"][0]["disks"] if disk["role"] == "disk")
+        self.assertEqual((way["transfer"], way["changes_only"]), ("vhd", False), way)
+        self.assertIn("NBD failed", way["reason"])
+        self.check_same_disks(summary["snapshots"][0], name)
+
+    def test_a_disk_that_nbd_does_not_give_whole_comes_as_a_stream(self) -> None:
+        name, uuid = self.make(disk_mib=64, data_mib=8)
+        self.check_stream(name)
+        self.check_nothing_left(tracked=1)
+        self.control("scatter", vdi=uuid, count=20, seed=7)
+        self.check_stream(name)
         self.check_night(name, changes_only=True)
 
     def test_a_connection_that_breaks_is_made_again(self) -> None:

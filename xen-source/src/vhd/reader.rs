@@ -88,7 +88,7 @@ impl VhdReader {
     }
 
     /// Where data may begin at or after `from`.
-    fn next_data(&self, from: u64) -> Option<u64> {
+    pub(crate) fn next_data(&self, from: u64) -> Option<u64> {
         let starts = self.layers.iter().filter_map(|layer| layer.next_data(from));
         starts.min().filter(|start| *start < self.size_bytes)
     }

@@ -13,9 +13,9 @@ use xxhash_rust::xxh64::xxh64;
 use super::rpc::Malformed;
 
 /// Bytes that one bit stands for.
-const UNIT_LEN: u64 = 64 << 10;
+pub const UNIT_LEN: u64 = 64 << 10;
 /// Units of a segment: a word has a bit for each.
-const UNITS: u64 = SEGMENT_LEN as u64 / UNIT_LEN;
+pub const UNITS: u64 = SEGMENT_LEN as u64 / UNIT_LEN;
 
 const _: () = assert!(UNITS == u64::BITS as u64, "a segment's units are the bits of a word");
 
@@ -34,6 +34,8 @@ pub enum Part {
     Whole,
     /// These units.
     Units(u64),
+    /// These units; the others are zero.
+    Allocated(u64),
     /// All of it, although it should be as it was.
     Sample,
 }
@@ -105,7 +107,7 @@ fn units_of(size_bytes: u64, number: u64) -> u64 {
 /// Where a part of a segment lies in it: runs of bytes, in order, none beyond `len`.
 pub fn ranges(part: Part, len: usize) -> Vec<std::ops::Range<usize>> {
     let units = match part {
-        Part::Units(units) => units,
+        Part::Units(units) | Part::Allocated(units) => units,
         Part::Whole | Part::Sample => u64::MAX,
     };
     let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();

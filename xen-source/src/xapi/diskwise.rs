@@ -5,7 +5,13 @@
 //! metadata of snapshots. So a restore cannot tell how a VM was read; only the layout is missing, by
 //! which an XVA is written again byte by byte.
 
+mod allocated;
+
+mod due;
+
 mod ranged;
+
+mod reader;
 
 mod streamed;
 
@@ -15,23 +21,21 @@ use std::sync::Arc;
 use engine::source::{
     DiskInfo, NextSegment, Role, Source, SourceError, SourceFacts, StoredVersion,
 };
-use xxhash_rust::xxh64::xxh64;
 
 use super::error::XapiError;
-use super::export::{Compression, Memory, VdiFormat};
+use super::export::{Compression, Memory};
 use super::exported::{Exported, failed};
 use super::nbd;
 use super::objects::{PowerState, VdiRecord, VmRecord};
 use super::session::Session;
 use super::snapshot::{OurSnapshot, record};
-use super::source::{Changes, Event, Observer, SourceOptions, Tracking, Transfer};
+use super::source::{Changes, Observer, SourceOptions, Tracking, Transfer};
 use super::tracking::{self, Base, Unknown};
 use super::transfer::{self, Choice, Way};
 use super::value::Value;
 use crate::source::{Stream, announced, record_stream};
 use crate::xva::ova::OvaXml;
-use ranged::{Place, Ranged};
-use streamed::Streamed;
+use reader::{Disk, Reader};
 
 /// A VM that is being read.
 pub struct DiskwiseSource {
@@ -62,21 +66,7 @@ pub struct Live {
 enum Current {
     Nothing,
     Record(Stream),
-    Disk { name: String, uuid: String, reader: Reader },
-}
-
-enum Reader {
-    Ranged(Box<Ranged>),
-    Streamed(Streamed),
-}
-
-impl Reader {
-    fn bytes_read(&self) -> u64 {
-        match self {
-            Self::Ranged(ranged) => ranged.bytes_read(),
-            Self::Streamed(streamed) => streamed.bytes_read(),
-        }
-    }
+    Disk(Box<Reader>),
 }
 
 /// Of each disk, whether it is to be had by NBD, and why not.
@@ -177,7 +167,7 @@ impl DiskwiseSource {
             info.version.clone_from(&snapshot.uuid);
         }
         let nbd = has_nbd(&self.session, &snapshot);
-        let (mut way, mut reason) = transfer::of_disk(self.transfer, snapshot.size_bytes, &nbd);
+        let (way, mut reason) = transfer::of_disk(self.transfer, snapshot.size_bytes, &nbd);
         let mut base = None;
         if info.role == Role::Disk && self.changes.tracking != Tracking::Off {
             let found = self.base(way, &snapshot, &info.key);
@@ -188,15 +178,18 @@ impl DiskwiseSource {
                 Err(_) => {}
             }
         }
-        let reader = self.reader(&mut way, &mut reason, &name, &snapshot, base.as_ref())?;
-        info.base = base.map(|base| base.stored).filter(|_| way == Way::Nbd);
-        self.observer.event(Event::DiskBegins {
+        let disk = Disk {
+            session: self.session.clone(),
+            observer: self.observer.clone(),
+            transfer: self.transfer,
+            changes: self.changes,
+            name,
             uuid: info.key.clone(),
-            transfer: way.name(),
-            changes_only: info.base.is_some(),
-            reason,
-        });
-        self.current = Current::Disk { name, uuid: info.key.clone(), reader };
+            snapshot,
+        };
+        let (reader, way) = Reader::open(disk, way, reason, base.as_ref())?;
+        info.base = base.map(|base| base.stored).filter(|_| way == Way::Nbd);
+        self.current = Current::Disk(Box::new(reader));
         Ok(info)
     }
 
@@ -241,52 +234,19 @@ impl DiskwiseSource {
         }
     }
 
-    /// Opens a disk by `way`, or by another that works; then `way` and `reason` say so.
-    fn reader(
-        &self,
-        way: &mut Way,
-        reason: &mut String,
-        name: &str,
-        snapshot: &VdiRecord,
-        base: Option<&Base>,
-    ) -> Result<Reader, SourceError> {
-        if *way == Way::Nbd {
-            let (session, disk) = (self.session.clone(), snapshot.reference.clone());
-            let place = Place { session, disk, size_bytes: snapshot.size_bytes };
-            // Uuids of snapshots are random, and another one every time.
-            let sample = (self.changes.sample, xxh64(snapshot.uuid.as_bytes(), 0));
-            match Ranged::open(place, base.map(|base| &base.changed), sample) {
-                Ok(ranged) => return Ok(Reader::Ranged(Box::new(ranged))),
-                Err(error) if self.changes.tracking == Tracking::Require => {
-                    return Err(failed(name, error));
-                }
-                Err(error) => *reason = without_nbd(&error),
-            }
-            let none = Err(reason.clone());
-            *way = transfer::of_disk(self.transfer, snapshot.size_bytes, &none).0;
-        }
-        if *way == Way::Vhd {
-            match Streamed::open(&self.session, name, snapshot, VdiFormat::Vhd) {
-                Ok(streamed) => return Ok(Reader::Streamed(streamed)),
-                Err(error) => *reason = format!("no VHD of it: {}", innermost(&error)),
-            }
-            *way = Way::Raw;
-        }
-        Streamed::open(&self.session, name, snapshot, VdiFormat::Raw).map(Reader::Streamed)
-    }
-
     /// Leaves the current disk. Until then it can be doubted, also at its end.
-    fn close(&mut self) {
+    fn close(&mut self) -> Result<(), SourceError> {
         let current = std::mem::replace(&mut self.current, Current::Nothing);
-        if let Current::Disk { reader, .. } = current {
-            self.facts.bytes_read += reader.bytes_read();
+        if let Current::Disk(reader) = current {
+            self.facts.bytes_read += reader.finish()?;
         }
+        Ok(())
     }
 }
 
 impl Source for DiskwiseSource {
     fn next_disk(&mut self) -> Result<Option<DiskInfo>, SourceError> {
-        self.close();
+        self.close()?;
         if let Some((info, stream)) = self.record.take() {
             self.current = Current::Record(stream);
             return Ok(Some(info));
@@ -298,18 +258,13 @@ impl Source for DiskwiseSource {
         match &mut self.current {
             Current::Nothing => Ok(NextSegment::End { size_bytes: 0 }),
             Current::Record(stream) => Ok(stream.next_segment(buffer)),
-            Current::Disk { reader: Reader::Streamed(streamed), .. } => {
-                streamed.next_segment(buffer)
-            }
-            Current::Disk { name, reader: Reader::Ranged(ranged), .. } => {
-                ranged.next_segment(buffer).map_err(|error| failed(name, error))
-            }
+            Current::Disk(reader) => reader.next_segment(buffer),
         }
     }
 
     fn facts(&self) -> SourceFacts {
         let current = match &self.current {
-            Current::Disk { reader, .. } => reader.bytes_read(),
+            Current::Disk(reader) => reader.bytes_read(),
             Current::Nothing | Current::Record(_) => 0,
         };
         SourceFacts { bytes_read: self.facts.bytes_read + current, ..self.facts.clone() }
@@ -317,25 +272,16 @@ impl Source for DiskwiseSource {
 
     fn read_segment(&mut self, number: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
         match &mut self.current {
-            Current::Disk { name, reader: Reader::Ranged(ranged), .. } => {
-                ranged.read_segment(number, buffer).map_err(|error| failed(name, error))
-            }
+            Current::Disk(reader) => reader.read_segment(number, buffer),
             _ => Err(without_base()),
         }
     }
 
     fn distrust_base(&mut self) -> Result<(), SourceError> {
-        let Current::Disk { name, uuid, reader: Reader::Ranged(ranged) } = &mut self.current else {
-            return Err(without_base());
-        };
-        ranged.restart().map_err(|error| failed(name, error))?;
-        self.observer.event(Event::DiskBegins {
-            uuid: uuid.clone(),
-            transfer: Way::Nbd.name(),
-            changes_only: false,
-            reason: "what should not have changed has; it is read once more, all of it".to_owned(),
-        });
-        Ok(())
+        match &mut self.current {
+            Current::Disk(reader) => reader.restart(),
+            _ => Err(without_base()),
+        }
     }
 }
 
@@ -355,7 +301,12 @@ fn read_record(
 }
 
 fn without_nbd(error: &XapiError) -> String {
-    format!("no NBD: {}", error.api().map_or_else(|| error.to_string(), ToString::to_string))
+    format!("no NBD: {}", told(error))
+}
+
+/// What the pool said, or else what was wrong.
+fn told(error: &XapiError) -> String {
+    error.api().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// What an error comes from.

@@ -31,7 +31,7 @@ use connection::{Connection, Failure};
 use queue::Queue;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Where a disk is to be had, and by which name.
 #[derive(Clone)]

@@ -6,6 +6,7 @@ mod leftovers;
 mod metadata;
 mod power_calls;
 mod powers;
+mod ranged;
 mod sessions;
 mod sources;
 mod tls;

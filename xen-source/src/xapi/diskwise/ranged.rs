@@ -1,12 +1,12 @@
-//! A disk by NBD: all of it, or what has changed and a sample of the rest. What comes next is asked
-//! for before it is needed.
+//! A disk by NBD: of it what is due. What comes next is asked for before it is needed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::source::{NextSegment, SEGMENT_LEN};
 
-use crate::xapi::changed::{Changed, Part, ranges};
+use super::due::Due;
+use crate::xapi::changed::{Part, ranges};
 use crate::xapi::error::XapiError;
 use crate::xapi::limits::{NBD_AHEAD_LEN, NBD_RENEWALS};
 use crate::xapi::nbd::{self, NbdDisk};
@@ -27,20 +27,12 @@ pub struct Ranged {
     connection: NbdDisk,
     /// For segments out of order, so that those in order stay asked for.
     aside: Option<NbdDisk>,
-    steps: Steps,
+    due: Due,
     /// What was asked for and not delivered, in order.
     asked: VecDeque<(u64, Part)>,
     /// Bytes that came by connections that are gone.
     bytes_before: u64,
     renewals: u32,
-}
-
-/// What is asked for next.
-enum Steps {
-    /// Every segment from this one on.
-    All(u64),
-    /// These parts.
-    Parts(std::vec::IntoIter<(u64, Part)>),
 }
 
 /// Waits as the session does.
@@ -75,24 +67,15 @@ impl Place {
 }
 
 impl Ranged {
-    /// Connects. With `changed`, only that and a share `sample` of the rest is read, which `seed`
-    /// chooses; else everything.
+    /// Connects, for what is `due`.
     ///
     /// # Errors
     ///
     /// [`XapiError`]: the disk is not to be had by NBD, or is smaller there than it should be.
-    pub fn open(
-        place: Place,
-        changed: Option<&Changed>,
-        sample: (f64, u64),
-    ) -> Result<Self, XapiError> {
+    pub fn open(place: Place, due: Due) -> Result<Self, XapiError> {
         let connection = place.connect()?;
-        let steps = match changed {
-            Some(changed) => Steps::Parts(changed.parts(sample.0, sample.1).into_iter()),
-            None => Steps::All(0),
-        };
         let (aside, asked) = (None, VecDeque::new());
-        Ok(Self { place, connection, aside, steps, asked, bytes_before: 0, renewals: 0 })
+        Ok(Self { place, connection, aside, due, asked, bytes_before: 0, renewals: 0 })
     }
 
     /// Bytes that came.
@@ -126,35 +109,59 @@ impl Ranged {
     ///
     /// What reading met for good.
     pub fn read_segment(&mut self, number: u64, buffer: &mut [u8]) -> Result<(), XapiError> {
-        let mut aside = match self.aside.take() {
-            Some(aside) => aside,
-            None => self.place.connect()?,
-        };
+        if let Some(aside) = self.aside.take()
+            && self.read_aside(aside, number, buffer).is_ok()
+        {
+            return Ok(());
+        }
+        let aside = self.place.connect()?;
+        self.read_aside(aside, number, buffer)
+    }
+
+    /// Begins again, with what is `due` then.
+    ///
+    /// # Errors
+    ///
+    /// The disk is not to be had any more.
+    pub fn restart(&mut self, due: Due) -> Result<(), XapiError> {
+        self.asked.clear();
+        self.due = due;
+        self.renew()
+    }
+
+    /// What was not delivered, for whoever goes on.
+    pub fn take_rest(&mut self) -> Due {
+        let due = std::mem::replace(&mut self.due, Due::parts(Vec::new()));
+        due.after(self.asked.drain(..))
+    }
+
+    /// Reads by a connection, which is kept if it is good.
+    fn read_aside(
+        &mut self,
+        mut aside: NbdDisk,
+        number: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), XapiError> {
         let mut end = 0;
-        for (offset, range) in self.place.ranges(number, Part::Whole) {
-            aside.ask(offset, range.len())?;
-            aside.take(&mut buffer[range.clone()])?;
-            end = range.end;
+        let mut read = || {
+            self.place.ranges(number, Part::Whole).into_iter().try_for_each(|(offset, range)| {
+                end = range.end;
+                aside.ask(offset, range.len())?;
+                aside.take(&mut buffer[range])
+            })
+        };
+        if let Err(error) = read() {
+            self.bytes_before += aside.bytes_read();
+            return Err(error);
         }
         buffer[end..].fill(0);
         self.aside = Some(aside);
         Ok(())
     }
 
-    /// Begins again, with everything.
-    ///
-    /// # Errors
-    ///
-    /// The disk is not to be had any more.
-    pub fn restart(&mut self) -> Result<(), XapiError> {
-        self.asked.clear();
-        self.steps = Steps::All(0);
-        self.renew()
-    }
-
     fn ask_ahead(&mut self) -> Result<(), XapiError> {
         while self.connection.asked() < NBD_AHEAD_LEN {
-            let Some((number, part)) = self.next_step() else {
+            let Some((number, part)) = self.due.next(self.place.size_bytes) else {
                 break;
             };
             self.asked.push_back((number, part));
@@ -163,24 +170,13 @@ impl Ranged {
         Ok(())
     }
 
-    fn next_step(&mut self) -> Option<(u64, Part)> {
-        match &mut self.steps {
-            Steps::Parts(parts) => parts.next(),
-            Steps::All(next) => {
-                let number = *next;
-                if number >= self.place.size_bytes.div_ceil(SEGMENT_LEN as u64) {
-                    return None;
-                }
-                *next += 1;
-                Some((number, Part::Whole))
-            }
-        }
-    }
-
     fn take_first(&mut self, buffer: &mut [u8]) -> Result<NextSegment, XapiError> {
         let Some((number, part)) = self.asked.front().copied() else {
             return Ok(NextSegment::End { size_bytes: self.place.size_bytes });
         };
+        if matches!(part, Part::Allocated(_)) {
+            buffer.fill(0);
+        }
         let mut end = 0;
         for (_, range) in self.place.ranges(number, part) {
             self.connection.take(&mut buffer[range.clone()])?;
@@ -189,7 +185,7 @@ impl Ranged {
         buffer[end..].fill(0);
         self.asked.pop_front();
         Ok(match part {
-            Part::Whole => NextSegment::Filled { number },
+            Part::Whole | Part::Allocated(_) => NextSegment::Filled { number },
             Part::Units(units) => NextSegment::Partly { number, units },
             Part::Sample => NextSegment::Sample { number },
         })

@@ -2,7 +2,7 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "some tests read one range only")]
 
-mod server;
+pub mod server;
 mod tls;
 
 use std::error::Error;
