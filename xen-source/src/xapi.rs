@@ -60,27 +60,29 @@ pub mod nbd;
 
 pub mod time;
 
+pub mod options;
+
 pub mod snapshot;
 
 pub mod power;
 
 pub mod storage;
 
-pub mod leftovers;
-
-mod exported;
-
 mod changed;
 
 pub mod tracking;
 
+pub mod leftovers;
+
 mod kept;
 
-pub mod source;
+mod exported;
 
 mod transfer;
 
 mod diskwise;
+
+pub mod source;
 
 pub mod pool;
 
@@ -95,12 +97,11 @@ pub use host_map::{HostMap, Unresolved};
 pub use leftovers::{Fate, Kind, Leftover, Mercy};
 pub use metadata::MetadataSource;
 pub use objects::{HostRecord, PowerState, SrRecord, VdiRecord, VmRecord};
+pub use options::{Changes, Event, Mode, Observer, SourceOptions, Tracking, Transfer, Unobserved};
 pub use pool::{Disk, Pool, Vm, connect, connect_with};
 pub use rpc::ApiError;
 pub use session::{Login, Password, Session};
-pub use source::{
-    Changes, Event, Mode, Observer, PoolSource, SourceOptions, Tracking, Transfer, Unobserved,
-};
+pub use source::PoolSource;
 pub use transport::{DataChannel, Settings};
 pub use trust::{Fingerprint, Trust};
 

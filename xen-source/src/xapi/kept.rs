@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use super::options::{Event, Observer};
 use super::session::Session;
 use super::snapshot::{self, OurSnapshot};
-use super::source::{Event, Observer};
 use super::tracking::{self, Trace};
 
 /// A snapshot that goes when this is dropped. Errors go to the observer.

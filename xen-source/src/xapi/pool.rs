@@ -10,8 +10,9 @@ use super::export::{self, Download};
 use super::leftovers::{self, Leftover};
 use super::objects::records;
 use super::objects::{HostRecord, PoolRecord, Record, SrRecord, VbdRecord, VdiRecord, VmRecord};
+use super::options::SourceOptions;
 use super::session::{Login, Pause, RealPause, Session};
-use super::source::{PoolSource, SourceOptions};
+use super::source::PoolSource;
 use super::storage::Scans;
 use super::transport::Settings;
 

@@ -15,27 +15,13 @@ use super::error::XapiError;
 use super::export::Memory;
 use super::limits::{POWER_PAUSE, POWER_TRIES, SHUTDOWN_LOOKS, TASK_PAUSE};
 use super::objects::{PowerState, VmRecord};
+use super::options::{Event, Mode, Observer};
 use super::retry::Nature;
 use super::session::Session;
-use super::snapshot::{record, set_note, take_note};
-use super::source::{Event, Mode, Observer};
+use super::snapshot::{POWER_MARK, Taking, record, set_note, take_note};
 use super::task::{self, Task, TaskState};
 use super::time;
 use super::value::Value;
-
-/// The key of the mark.
-pub const POWER_MARK: &str = "xenith-power";
-
-/// What of a VM is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taking {
-    /// Itself: a template, whose disks nobody writes to.
-    Itself,
-    /// A snapshot of its disks.
-    Snapshot,
-    /// A snapshot of its disks and its memory, for which the host suspends it.
-    Checkpoint,
-}
 
 /// What is done with a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use super::error::XapiError;
 use super::objects::{PowerState, Record, VbdRecord, VdiRecord, VmRecord};
-use super::power::{POWER_MARK, Taking};
 use super::retry::{Failure, Nature};
 use super::session::{Session, reference};
 use super::task::{self, Task};
@@ -21,10 +20,23 @@ use super::value::Value;
 
 /// The key of the mark.
 pub const MARK: &str = "xenith";
+/// The key of the mark on a VM that was shut down for its snapshot.
+pub const POWER_MARK: &str = "xenith-power";
 /// The key of a note beside the mark: who took the snapshot, and when.
 pub const BY: &str = "xenith-by";
 /// The key of the note that a VM carries while its snapshot is being taken: its uuid, and when.
 pub const TAKING: &str = "xenith-taking";
+
+/// What of a VM is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// Itself: a template, whose disks nobody writes to.
+    Itself,
+    /// A snapshot of its disks.
+    Snapshot,
+    /// A snapshot of its disks and its memory, for which the host suspends it.
+    Checkpoint,
+}
 
 /// A snapshot of ours, and its disks.
 #[derive(Debug, Clone)]

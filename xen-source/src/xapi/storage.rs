@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::XapiError;
 use super::objects::{PbdRecord, SrRecord, VdiRecord};
+use super::options::{Event, SourceOptions};
 use super::session::Session;
 use super::snapshot::record;
-use super::source::{Event, SourceOptions};
 use super::task;
 use super::value::Value;
 

@@ -1,7 +1,7 @@
 //! How disks come: a choice from facts, with its reason in words (contract 2.1, 4.1, 5.2).
 
 use super::export::Compression;
-use super::source::{Tracking, Transfer};
+use super::options::{Tracking, Transfer};
 use crate::vhd::DISK_LEN_MAX;
 
 /// How one disk comes.

@@ -15,8 +15,8 @@ use crate::xapi::error::XapiError;
 use crate::xapi::export::VdiFormat;
 use crate::xapi::exported::failed;
 use crate::xapi::objects::VdiRecord;
+use crate::xapi::options::{Changes, Event, Observer, Tracking, Transfer};
 use crate::xapi::session::Session;
-use crate::xapi::source::{Changes, Event, Observer, Tracking, Transfer};
 use crate::xapi::tracking::Base;
 use crate::xapi::transfer::{self, Way};
 

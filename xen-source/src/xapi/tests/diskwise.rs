@@ -7,7 +7,7 @@ use engine::source::{DiskInfo, NextSegment, Role, SEGMENT_LEN, Source, SourceErr
 use super::host::Host;
 use super::maker::Archive;
 use super::world::{DISK_UUID, Shared, VM, connect};
-use crate::xapi::source::{Event, Observer, SourceOptions, Transfer};
+use crate::xapi::options::{Event, Observer, SourceOptions, Transfer};
 use crate::xapi::{Pool, Tracking};
 
 /// Ways and reasons.

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::sources::{Diary, check_nothing_stays, open, read, world};
 use super::world::{NOW, Outcome, Shared, VM};
-use crate::xapi::power::POWER_MARK;
+use crate::xapi::snapshot::POWER_MARK;
 use crate::xapi::snapshot::{MARK, TAKING};
 use crate::xapi::tracking::REPOSITORY;
 use crate::xapi::{Fate, Kind, Leftover, Mercy, Pool};

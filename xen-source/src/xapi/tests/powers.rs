@@ -10,7 +10,7 @@ use serde_json::json;
 use super::host::Host;
 use super::sources::{Diary, check_nothing_stays, read, world};
 use super::world::{DISK_UUID, Shared, VM};
-use crate::xapi::power::POWER_MARK;
+use crate::xapi::snapshot::POWER_MARK;
 use crate::xapi::{Event, Mode, Observer, Pool, SourceOptions, XapiError};
 
 /// What an error says, and what is behind it.

@@ -13,7 +13,7 @@ use super::world::{DISK_UUID, Outcome, Pauses, Shared, login, settings};
 use crate::raw::RawWriter;
 use crate::vhd::writer::VhdWriter;
 use crate::xapi::nbd::tests::server::{Fault, Script, Server, disk};
-use crate::xapi::source::{Event, Observer, SourceOptions, Transfer};
+use crate::xapi::options::{Event, Observer, SourceOptions, Transfer};
 use crate::xapi::{DataChannel, Pool, Settings, Tracking, connect_with};
 
 const UNIT_LEN: usize = 64 << 10;

@@ -8,8 +8,8 @@ use super::host::Host;
 use super::maker::Archive;
 use super::world::{DISK_UUID, Outcome, Shared, VM, connect};
 use crate::xapi::Pool;
+use crate::xapi::options::{Event, Observer, SourceOptions};
 use crate::xapi::snapshot::MARK;
-use crate::xapi::source::{Event, Observer, SourceOptions};
 
 /// Keeps what it is told.
 #[derive(Default)]
