@@ -90,6 +90,8 @@ pub mod metadata;
 
 pub mod probe;
 
+pub mod destination;
+
 pub use address::Address;
 pub use error::XapiError;
 pub use export::{Compression, Download};
