@@ -10,6 +10,7 @@
 //! The matches are exhaustive: a new error does not compile until somebody has decided what to
 //! advise.
 
+mod destination;
 mod pool;
 mod repository;
 
@@ -29,12 +30,15 @@ use engine::source::{ContentError, SourceError};
 use engine::storage::StorageError;
 use serde::Serialize;
 use xen_source::xapi::XapiError;
+use xen_source::xapi::destination::RestoreError;
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::hooks::HookError;
 use crate::password::PasswordError;
 use crate::text::{Form, printable};
+use destination::ObjectionMessage;
+pub use destination::Objections;
 
 /// Something that was not done.
 #[derive(Debug)]
@@ -76,6 +80,12 @@ pub enum Fault {
     /// A pool did not do what was asked.
     #[error(transparent)]
     Pool(#[from] XapiError),
+    /// Something stands against a restore into a pool.
+    #[error(transparent)]
+    Objections(#[from] Objections),
+    /// A restore into a pool did not succeed.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The configuration file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -131,6 +141,11 @@ pub fn refused<T>(
     Err(Failure::refusal(doing, what, hint))
 }
 
+/// An error and its causes.
+pub fn in_words(error: &dyn Error) -> String {
+    causes(error).join(": ")
+}
+
 /// What to do about an error, and how the program ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
@@ -150,6 +165,9 @@ pub struct ErrorMessage {
     pub message: String,
     /// What to do next.
     pub hint: String,
+    /// What stands against a restore, one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    objections: Vec<ObjectionMessage>,
 }
 
 impl Failure {
@@ -193,7 +211,8 @@ impl Failure {
         for cause in self.causes() {
             message = format!("{message}: {cause}");
         }
-        ErrorMessage { message_type: "error", code: exit.code(), message, hint }
+        let objections = self.objections();
+        ErrorMessage { message_type: "error", code: exit.code(), message, hint, objections }
     }
 
     /// What is behind it, in a few words.
@@ -203,6 +222,12 @@ impl Failure {
 
     fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.doing);
+        for ObjectionMessage { message, hint } in self.objections() {
+            text += &format!("  cause: {message}\n  hint: {hint}\n");
+        }
+        if matches!(self.fault, Fault::Objections(_)) {
+            return text + "nothing was changed\n";
+        }
         for cause in self.causes() {
             // Writing to a string does not fail.
             let _ = writeln!(text, "  cause: {cause}");
@@ -213,13 +238,14 @@ impl Failure {
 
     /// The error and what caused it, outermost first.
     fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
-        let mut next: Option<&dyn Error> = Some(&self.fault);
-        while let Some(error) = next {
-            causes.push(error.to_string().replace('\n', " "));
-            next = error.source();
+        causes(&self.fault)
+    }
+
+    fn objections(&self) -> Vec<ObjectionMessage> {
+        match &self.fault {
+            Fault::Objections(objections) => objections.messages(),
+            _ => Vec::new(),
         }
-        causes
     }
 
     fn advice(&self) -> Advice {
@@ -234,6 +260,8 @@ impl Failure {
             Fault::Find(error) => failed(on_find(error)),
             Fault::Key(error) => failed(repository::on_key(error)),
             Fault::Pool(error) => failed(pool::on_pool(error)),
+            Fault::Objections(objections) => objections.advice(),
+            Fault::Restore(error) => destination::on_restore(error),
             Fault::Config(error) => failed(on_config(error)),
             Fault::Password(error) => failed(on_password(error)),
             Fault::Workers(_) => failed("name fewer with --threads; nothing was done"),
@@ -245,6 +273,16 @@ impl Failure {
             }
         }
     }
+}
+
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        causes.push(error.to_string().replace('\n', " "));
+        next = error.source();
+    }
+    causes
 }
 
 fn failed(hint: impl Into<String>) -> Advice {

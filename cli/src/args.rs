@@ -1,6 +1,7 @@
 //! What can be typed. The comments here are the help text.
 
 mod backup;
+mod destination;
 mod maintenance;
 mod pool;
 mod pool_backup;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use backup::{BackupArgs, InputType};
+pub use destination::DestinationArgs;
 pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
@@ -120,7 +122,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     Snapshots(SnapshotsArgs),
     Show(ShowArgs),
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     Dump(DumpArgs),
     Ls(LsArgs),
     Diff(DiffArgs),

@@ -38,7 +38,7 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(job, args),
         Command::Snapshots(args) => snapshots::run(job, args),
         Command::Show(args) => show::run(job, args),
-        Command::Restore(args) => restore::run(job, args),
+        Command::Restore(args) => restore::run(job, *args),
         Command::Dump(args) => dump::run(job, args),
         Command::Ls(args) => ls::run(job, args),
         Command::Diff(args) => diff::run(job, args),

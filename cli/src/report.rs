@@ -67,6 +67,13 @@ impl Report {
         }
     }
 
+    /// Prints a step that only -v asks for, on standard error.
+    pub fn detail(&self, text: &str) {
+        if self.volume == Volume::Verbose {
+            self.remark(text);
+        }
+    }
+
     /// Says what somebody has to look at, on standard error. JSON has it among the results.
     pub fn warning(&self, text: &str) {
         if self.form == Form::Text {

@@ -36,7 +36,7 @@ pub fn on_pool(error: &XapiError) -> String {
         | XapiError::WholeTemplate { .. }
         | XapiError::NoRoom { .. }
         | XapiError::NotAttached { .. } => on_snapshot(error),
-        XapiError::Refused { error, .. } | XapiError::TaskFailed { error, .. } => on_api(error),
+        XapiError::Refused { error, .. } | XapiError::TaskFailed { error, .. } => on_refusal(error),
         XapiError::Status { .. }
         | XapiError::Redirect { .. }
         | XapiError::Answer { .. }
@@ -121,7 +121,7 @@ fn on_snapshot(error: &XapiError) -> String {
 }
 
 /// What a refusal means, by its code (contract 9).
-fn on_api(error: &ApiError) -> String {
+pub fn on_refusal(error: &ApiError) -> String {
     let advice = match error.code.as_str() {
         "SESSION_AUTHENTICATION_FAILED" => {
             return "check --xapi-user and where its password comes from; nothing was done"

@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use super::destination::DestinationArgs;
+
 /// Which snapshots are meant.
 #[derive(Debug, Clone, Args)]
 pub struct FilterArgs {
@@ -72,7 +74,7 @@ pub struct DiffArgs {
     pub filter: FilterArgs,
 }
 
-/// Write a snapshot, or disks of it, to files.
+/// Write a snapshot, or disks of it, to files, or make its VM on a pool.
 ///
 /// An XVA comes out byte by byte as it went in, unless --disk, --name, --new-mac or --checksum
 /// ask for another one.
@@ -80,25 +82,46 @@ pub struct DiffArgs {
 /// qcow2 with identical content.
 /// A file gets its name when it is complete and synced; whatever fails before leaves nothing
 /// behind.
+///
+/// With --to-pool the snapshot becomes a VM again, beside the one that was backed up or, with
+/// --overwrite, in its place. Storage, networks, names and versions are looked at before the first
+/// byte is sent, and all that stands against it is told at once. What fails later removes what it
+/// had made. `latest` is a VM there; pool:latest is the newest database of a pool, host:latest the
+/// newest system of a host, which --vm names.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  xenith restore latest --vm web01 --target /var/tmp/web01.xva\n  \
+        xenith restore latest --vm web01 --to-pool prod --name web01-restored --sr nfs-fast\n  \
+        xenith restore a1c4 --to-pool prod --overwrite --shutdown-first --start"
+)]
 pub struct RestoreArgs {
     /// Id of the snapshot, the beginning of one, or `latest`
     pub snapshot: String,
     /// File to write; a directory gets a file for each disk, or one XVA; `-` is standard output
-    #[arg(short, long, value_name = "FILE|DIR|-")]
-    pub target: String,
+    #[arg(
+        short,
+        long,
+        value_name = "FILE|DIR|-",
+        required_unless_present = "pool",
+        conflicts_with = "pool"
+    )]
+    pub target: Option<String>,
     /// What to write.
     #[command(flatten)]
     pub extract: ExtractArgs,
     /// Among which.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Replace files that exist
+    /// Replace files that exist; on a pool, go on although storage seems too full, or a newer VM
+    /// or a newer release of the pool stands against it
     #[arg(short, long)]
     pub force: bool,
-    /// Say what would be written, and write nothing
+    /// Say what would be written, and write nothing; of a pool, what would be made there
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Where it goes on a pool.
+    #[command(flatten)]
+    pub to: DestinationArgs,
 }
 
 /// Write a snapshot, or a disk of it, to standard output.
@@ -128,13 +151,13 @@ pub struct ExtractArgs {
     /// Only this disk, by name or number (see `xenith ls`); repeat it for several
     #[arg(long = "disk", value_name = "NAME|N")]
     pub disks: Vec<String>,
-    /// Give the VM in the XVA another name
+    /// Give the VM another name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Give every network card another address
+    /// Give every network card another address; the default of a pool, without --overwrite
     #[arg(long, conflicts_with = "keep_mac")]
     pub new_mac: bool,
-    /// Let network cards keep their addresses; the default
+    /// Let network cards keep their addresses; the default of an XVA
     #[arg(long)]
     pub keep_mac: bool,
     /// Checksums in the XVA [default: as they were; xxhash in a new one]

@@ -1,7 +1,13 @@
-//! `restore`: a snapshot, or disks of it, become files.
+//! `restore`: a snapshot, or disks of it, become files, or a VM of a pool.
 
+mod course;
+mod meant;
 mod new_file;
+mod outcome;
 mod plan;
+mod stoppable;
+mod to_pool;
+mod wished;
 
 use std::time::Instant;
 
@@ -53,13 +59,19 @@ struct RestoredFile {
 }
 
 /// Restores a snapshot.
-pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
-    let target = Target::of(&args.target);
+pub fn run(job: &Job, mut args: RestoreArgs) -> Result<Exit, Failure> {
+    match args.target.take() {
+        Some(target) => to_files(job, args, &Target::of(&target)),
+        None => to_pool::run(job, args),
+    }
+}
+
+fn to_files(job: &Job, args: RestoreArgs, target: &Target) -> Result<Exit, Failure> {
     let existing = if args.force { Existing::Replace } else { Existing::Refuse };
     let repository = job.open(Writes::Kept)?;
     let snapshot = selection::one(&repository, &args.snapshot, &Filter::from(args.filter))?;
     let extraction = extraction::resolve(args.extract, &snapshot, target.file_name())?;
-    let files = match plan::files(&target, &snapshot, extraction)? {
+    let files = match plan::files(target, &snapshot, extraction)? {
         plan::Plan::Files(files) => files,
         plan::Plan::Stdout(_) if args.dry_run => return Ok(Exit::Done),
         plan::Plan::Stdout(extraction) => {

@@ -1,6 +1,5 @@
 //! A VM of a pool, as an input.
 
-use std::error::Error;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +11,7 @@ use xen_source::xapi::{Changes, Event, Mode, Observer, Pool, PoolSource, SourceO
 
 use super::choice::ChosenVm;
 use super::course::{Course, Note, NoteKind, mode_name};
+use crate::advice::in_words;
 use crate::hooks::{Hooks, Occasion};
 use crate::interrupt;
 use crate::report::Way;
@@ -234,15 +234,4 @@ impl Observer for Watch {
             self.note(NoteKind::PostSnapshot, message);
         }
     }
-}
-
-/// An error and its causes.
-fn in_words(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        words += &format!(": {cause}");
-        next = cause.source();
-    }
-    words
 }

@@ -1,0 +1,101 @@
+//! What happens on the pool while a VM comes back.
+
+use std::cell::RefCell;
+
+use serde::Serialize;
+use xen_source::xapi::destination::{Event, Observer};
+
+use crate::advice::in_words;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::size;
+
+/// Learns what happens, and says so with -v.
+pub struct Course<'c> {
+    report: &'c Report,
+    progress: &'c Progress,
+    steps: usize,
+    removed: RefCell<u64>,
+    notes: RefCell<Vec<Note>>,
+}
+
+/// Something that somebody has to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// What it is about.
+    pub kind: NoteKind,
+    /// In words.
+    pub message: String,
+}
+
+/// What a note is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteKind {
+    /// What a failed restore had made could not be removed.
+    Stays,
+    /// A mark of this program could not be removed from the VM.
+    MarkStays,
+    /// The VM that was replaced could not be removed.
+    ReplacedStays,
+}
+
+impl<'c> Course<'c> {
+    /// Of so many steps; what it says does not get into the line of `progress`.
+    pub fn new(report: &'c Report, progress: &'c Progress, steps: usize) -> Self {
+        let (removed, notes) = (RefCell::default(), RefCell::default());
+        Self { report, progress, steps, removed, notes }
+    }
+
+    /// What somebody has to look at, so far.
+    pub fn notes(&self) -> Vec<Note> {
+        self.notes.borrow().clone()
+    }
+
+    /// What became of what a failed restore had made, in words.
+    pub fn removal(&self) -> String {
+        match *self.removed.borrow() {
+            0 => String::new(),
+            count => {
+                format!("removed what was made on the pool: {}\n", size::plural(count, "object"))
+            }
+        }
+    }
+}
+
+/// A line for each note.
+pub fn notes_text(notes: &[Note]) -> String {
+    notes.iter().map(|note| format!("warning: {}\n", note.message)).collect()
+}
+
+impl Observer for Course<'_> {
+    fn event(&self, event: Event) {
+        let note = |kind, message| self.notes.borrow_mut().push(Note { kind, message });
+        match event {
+            Event::Begins { number, step } => {
+                let text = format!("{}/{}: {step}\n", number + 1, self.steps);
+                self.progress.aside(|| self.report.detail(&text));
+            }
+            Event::Removed { .. } => *self.removed.borrow_mut() += 1,
+            Event::Stays { class, uuid, error } => {
+                let error = in_words(&error);
+                let message =
+                    format!("{class} {uuid}, which was made, stays on the pool ({error})");
+                note(NoteKind::Stays, message);
+            }
+            Event::MarkStays { error } => {
+                let error = in_words(&error);
+                let message =
+                    format!("a mark stays in the other_config of the VM, which is whole ({error})");
+                note(NoteKind::MarkStays, message);
+            }
+            Event::ReplacedStays { name, error } => {
+                let error = in_words(&error);
+                let message = format!(
+                    "the old VM stays as {name}, or a part of it ({error}); the new one is whole"
+                );
+                note(NoteKind::ReplacedStays, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `restore --to-pool`: a snapshot becomes a VM of a pool, or metadata goes back there.
+
+use std::time::Instant;
+
+use engine::observer::Silent;
+use engine::reader::Reader;
+use engine::repository::Repository;
+use engine::restore::SnapshotContent;
+use engine::snapshots::Filter;
+use engine::surroundings::{RealSurroundings, random};
+use repo_format::snapshot::Snapshot;
+use xen_source::xapi::Pool;
+use xen_source::xapi::destination::{self, Inventory, Plan, Restored, StoredVm, Wish, plan};
+
+use super::course::{Course, notes_text};
+use super::meant::{self, Becomes};
+use super::outcome::Outcome;
+use super::stoppable::Stoppable;
+use super::wished::wish;
+use crate::advice::{Doing as _, Failure, Objections, refused};
+use crate::args::{PoolArgs, RestoreArgs};
+use crate::connection;
+use crate::exit::Exit;
+use crate::interrupt::{self, Postponed};
+use crate::job::{Job, Writes};
+use crate::progress::{Extent, Progress};
+use crate::report::{short_id, subject};
+use crate::selection;
+
+/// Restores a snapshot to a pool.
+pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
+    let RestoreArgs { snapshot: text, extract, filter, force, dry_run, to, .. } = args;
+    let repository = job.open(Writes::Kept)?;
+    let snapshots = selection::all(&repository)?;
+    let (snapshot, becomes) =
+        meant::find(snapshots, &text, &Filter::from(filter), to.metadata_only)?;
+    let wish = wish(&snapshot, &extract, &to, force, random(&RealSurroundings));
+    let pool = connection::open(job, PoolArgs { pool: to.pool, login: to.login })?;
+    let way = Way { job, repository: &repository, snapshot: &snapshot, pool: &pool };
+    match becomes {
+        Becomes::Vm if dry_run => way.tell_plan(&wish),
+        Becomes::Vm => way.restore(&wish),
+        Becomes::Record | Becomes::Database | Becomes::Host => {
+            refused(way.doing(), "metadata cannot go back yet", "restore it with --target")
+        }
+    }
+}
+
+/// From where to where.
+struct Way<'w> {
+    job: &'w Job,
+    repository: &'w Repository,
+    snapshot: &'w Snapshot,
+    pool: &'w Pool,
+}
+
+impl Way<'_> {
+    /// Says what would be made. Nothing is.
+    fn tell_plan(&self, wish: &Wish) -> Result<Exit, Failure> {
+        let reader = Reader::open(self.repository).doing(|| self.doing())?;
+        let (inventory, plan) = self.plan(&reader, wish)?;
+        let outcome = Outcome::planned(self.snapshot, &inventory, &plan);
+        self.job.report.answer(&outcome.plan_text(self.snapshot), &outcome)?;
+        Ok(Exit::Done)
+    }
+
+    /// Makes the VM, or its disks. What fails leaves nothing behind but what is told.
+    fn restore(&self, wish: &Wish) -> Result<Exit, Failure> {
+        let reader = Reader::open(self.repository).doing(|| self.doing())?;
+        let (inventory, plan) = self.plan(&reader, wish)?;
+        let begun = Instant::now();
+        let mut outcome = Outcome::planned(self.snapshot, &inventory, &plan);
+        let postponed = Postponed::begin();
+        let made = self.walk(&reader, &plan, &mut outcome);
+        drop(postponed);
+        let report = &self.job.report;
+        let restored = match made {
+            Ok(restored) => restored,
+            Err(failure) if interrupt::is_asked() => {
+                failure.tell(report.form);
+                return Ok(Exit::Interrupted);
+            }
+            Err(failure) => return Err(failure),
+        };
+        outcome.made(&plan, restored, begun.elapsed());
+        report.outcome(&outcome.text(), &outcome)?;
+        Ok(match outcome.notes.is_empty() {
+            _ if interrupt::is_asked() => Exit::Interrupted,
+            true => Exit::Done,
+            false => Exit::Partly,
+        })
+    }
+
+    /// What would be made, if nothing stands against it.
+    fn plan(&self, reader: &Reader<'_>, wish: &Wish) -> Result<(Inventory, Plan), Failure> {
+        let workers = self.job.workers()?;
+        let content = SnapshotContent::new(reader, &workers, self.snapshot, &Silent);
+        let uuid = self.snapshot.origin.vm_uuid.as_deref();
+        let vm = StoredVm::of(&content, uuid).doing(|| self.doing())?;
+        let inventory = Inventory::read(self.pool.session());
+        let inventory = inventory.doing(|| "cannot list what the pool has".to_owned())?;
+        let plan = plan(&inventory, &vm, wish).map_err(Objections).doing(|| self.doing())?;
+        Ok((inventory, plan))
+    }
+
+    /// Walks the plan. Tells what it leaves behind, whether it succeeds or not.
+    fn walk(
+        &self,
+        reader: &Reader<'_>,
+        plan: &Plan,
+        outcome: &mut Outcome,
+    ) -> Result<Restored, Failure> {
+        let report = &self.job.report;
+        let workers = self.job.workers()?;
+        let progress = Progress::of_run(report, Extent { inputs: 1, bytes: passing_bytes(plan) });
+        let lane = progress.lane(&plan.name, passing_bytes(plan));
+        let content = SnapshotContent::new(reader, &workers, self.snapshot, &lane);
+        let course = Course::new(report, &progress, plan.steps.len());
+        let session = self.pool.session();
+        let made = destination::restore(session, &Stoppable::new(&content), plan, &course);
+        drop(content);
+        drop(lane);
+        outcome.notes = course.notes();
+        progress.aside(|| {
+            report.remark(&course.removal());
+            report.warning(&notes_text(&outcome.notes));
+        });
+        made.doing(|| self.doing())
+    }
+
+    fn doing(&self) -> String {
+        let record = self.pool.record();
+        let pool = if record.name.is_empty() { record.uuid } else { record.name };
+        let (id, what) = (short_id(&self.snapshot.id), subject(self.snapshot));
+        format!("cannot restore snapshot {id} of {what} to pool {pool}")
+    }
+}
+
+/// Bytes of the disks that go by: twice, if they are read back.
+fn passing_bytes(plan: &Plan) -> u64 {
+    let sizes = plan.disks.iter().map(|disk| disk.disk.size_bytes);
+    let times = if plan.verify { 2 } else { 1 };
+    sizes.fold(0, u64::saturating_add).saturating_mul(times)
+}
