@@ -13,6 +13,7 @@ use crate::xva::checksum::ChecksumKind;
 use crate::xva::layout::Layout;
 use crate::xva::ova::OvaXml;
 use crate::xva::ova::edit::{Edits, rising_ids};
+use crate::xva::ova::for_pool::ForPool;
 use crate::xva::ova::fresh::{self, FreshDisk};
 use crate::xva::ova::seed::Seed;
 use crate::xva::tar::padding_len;
@@ -80,6 +81,23 @@ pub fn write_xva(
             Ok(Form::Canonical)
         }
     }
+}
+
+/// Writes a new XVA for a pool, with the disks that `disks` names by their places in
+/// [`Content::disks`], and no others.
+pub fn write_for_pool(
+    content: &dyn Content,
+    out: impl Write,
+    disks: &[usize],
+    wanted: &ForPool<'_>,
+) -> Result<(), ContentError> {
+    let Some(record) = record_of(content)? else {
+        return invalid("the snapshot has no VM record");
+    };
+    let plan = edited(content, &record, chosen_disks(content, Some(disks))?, |edits| {
+        edits.for_pool(wanted);
+    })?;
+    write_plan(content, out, plan)
 }
 
 /// Where a raw disk or a stream is written to.
@@ -206,14 +224,36 @@ impl<F: FnMut(u64, &[u8]) -> io::Result<()>> DiskSink for Sink<F> {
     }
 }
 
-/// A new XVA from the VM's record: edited, ids made anew, disks with gaps before small ones.
+/// A new XVA from the VM's record, changed as the options say.
 fn plan_from_record(
     content: &dyn Content,
     record: &OvaXml,
     options: &XvaOptions,
 ) -> Result<Plan, ContentError> {
+    let disks = chosen_disks(content, options.disks.as_deref())?;
+    let mut plan = edited(content, record, disks, |edits| {
+        if let Some(name) = &options.name {
+            edits.rename_vm(name);
+        }
+        if options.macs == Macs::Replace {
+            edits.replace_macs(&mut Seed::new(options.seed));
+        }
+    })?;
+    if let Some(checksum) = options.checksum {
+        let ids = plan.layout.disks.into_iter().map(|disk| disk.id);
+        plan.layout = Layout::canonical(ids, checksum);
+    }
+    Ok(plan)
+}
+
+/// A new XVA from a record: edited, ids made anew, disks with gaps before small ones.
+fn edited(
+    content: &dyn Content,
+    record: &OvaXml,
+    disks: Vec<PlannedDisk>,
+    edit: impl FnOnce(&mut Edits<'_>),
+) -> Result<Plan, ContentError> {
     let ids = ids_of_disks(content, record)?;
-    let disks = chosen_disks(content, options)?;
     let is_chosen = |place: usize| disks.iter().any(|disk| disk.place == place);
     let dropped: Vec<&str> =
         ids.iter().filter(|(place, _)| !is_chosen(**place)).map(|(_, id)| *id).collect();
@@ -221,12 +261,7 @@ fn plan_from_record(
     let mut edits = Edits::new(record);
     edits.drop_disks(&dropped);
     edits.drop_empty_devices();
-    if let Some(name) = &options.name {
-        edits.rename_vm(name);
-    }
-    if options.macs == Macs::Replace {
-        edits.replace_macs(&mut Seed::new(options.seed));
-    }
+    edit(&mut edits);
     let mut renamed = HashMap::new();
     for (disk, new_id) in disks.iter().zip(&new_ids) {
         let Some(id) = ids.get(&disk.place) else { continue };
@@ -236,13 +271,13 @@ fn plan_from_record(
         renamed.insert(*id, new_id.clone());
     }
     edits.replace_disk_ids(&renamed);
-    let layout = Layout::canonical(new_ids, options.checksum.unwrap_or(ChecksumKind::Xxh64));
+    let layout = Layout::canonical(new_ids, ChecksumKind::Xxh64);
     Ok(Plan { record: edits.apply(), layout, disks })
 }
 
 /// A new XVA of disks that came without a VM.
 fn plan_without_record(content: &dyn Content, options: &XvaOptions) -> Result<Plan, ContentError> {
-    let disks = chosen_disks(content, options)?;
+    let disks = chosen_disks(content, options.disks.as_deref())?;
     let stored = |disk: &PlannedDisk| &content.disks()[disk.place];
     let Some(first) = disks.first() else {
         return invalid("there are no disks for an XVA");
@@ -259,7 +294,7 @@ fn plan_without_record(content: &dyn Content, options: &XvaOptions) -> Result<Pl
 }
 
 /// Ids in the record by place in the content. A source delivers disks in byte-wise order of ids.
-fn ids_of_disks<'a>(
+pub(crate) fn ids_of_disks<'a>(
     content: &dyn Content,
     record: &'a OvaXml,
 ) -> Result<HashMap<usize, &'a str>, ContentError> {
@@ -286,10 +321,10 @@ fn all_disks(content: &dyn Content) -> Vec<PlannedDisk> {
 /// whole blocks, so sizes are rounded up.
 fn chosen_disks(
     content: &dyn Content,
-    options: &XvaOptions,
+    chosen: Option<&[usize]>,
 ) -> Result<Vec<PlannedDisk>, ContentError> {
     let mut disks = all_disks(content);
-    if let Some(chosen) = &options.disks {
+    if let Some(chosen) = chosen {
         if let Some(place) = chosen.iter().find(|place| !disks.iter().any(|d| d.place == **place)) {
             return invalid(&format!("number {place} is not a disk"));
         }
@@ -312,7 +347,8 @@ fn layout_of(content: &dyn Content) -> Result<Option<Layout>, ContentError> {
     }
 }
 
-fn record_of(content: &dyn Content) -> Result<Option<OvaXml>, ContentError> {
+/// The VM's record, if there is one.
+pub(crate) fn record_of(content: &dyn Content) -> Result<Option<OvaXml>, ContentError> {
     let Some(bytes) = stream_of(content, Role::Record, RECORD_LEN_MAX)? else {
         return Ok(None);
     };

@@ -37,6 +37,16 @@ pub fn refusal(size_bytes: u64) -> Option<String> {
     })
 }
 
+/// Bytes of the VHD of a disk of which only the segments `numbers` hold data.
+pub fn length(size_bytes: u64, numbers: &[u64], segment_len: u64) -> u64 {
+    let entries = size_bytes.div_ceil(BLOCK_LEN as u64);
+    let per_segment = segment_len / BLOCK_LEN as u64;
+    let in_disk = |number: &u64| entries.saturating_sub(number * per_segment).min(per_segment);
+    let blocks: u64 = numbers.iter().map(in_disk).sum();
+    let bat_len = (entries * 4).next_multiple_of(SECTOR_LEN as u64);
+    BAT_OFFSET + bat_len + blocks * STRIDE + SECTOR_LEN as u64
+}
+
 impl<'a> VhdWriter<'a> {
     /// Begins a disk of `size_bytes`, of which only the segments `numbers`, each `segment_len`
     /// bytes, hold data. `id` tells it from other disks.

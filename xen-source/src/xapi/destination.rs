@@ -5,16 +5,35 @@
 //! exactly that when it fails.
 
 mod inventory;
-mod objection;
-mod plan;
 mod stored_vm;
 mod wish;
 
+mod objection;
+
+mod step;
+
+mod plan;
+
+mod event;
+
+mod restored;
+
+mod made;
+
+mod send;
+
+mod verify;
+
+mod devices;
+
 mod run;
 
+pub use event::{Event, Observer, Unobserved};
 pub use inventory::Inventory;
 pub use objection::Objection;
 pub use plan::{Card, DiskForm, Plan, Replaced, TargetDisk, TargetSr, Way, plan};
-pub use run::{Event, Observer, RestoreError, Restored, RestoredDisk, Step, Unobserved, restore};
+pub use restored::{RestoreError, Restored, RestoredDisk};
+pub use run::restore;
+pub use step::Step;
 pub use stored_vm::{StoredCard, StoredVm, VmDisk};
 pub use wish::{After, Overwrite, Scope, Wish, WishedForm};

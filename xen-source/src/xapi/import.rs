@@ -50,6 +50,22 @@ pub fn vhd(
     offer(session, Wanted { label, address: None, path, query }, Some(length_bytes))
 }
 
+/// Bytes into a disk as they lie on it: all `length_bytes` of them, or, without a length, records of
+/// what is not zero (contract 4.4).
+pub fn raw(
+    session: &Session,
+    label: &str,
+    vdi: &str,
+    length_bytes: Option<u64>,
+) -> Result<Import, XapiError> {
+    let mut query = vec![("vdi", vdi.to_owned()), ("format", "raw".to_owned())];
+    if length_bytes.is_none() {
+        query.push(("chunked", "true".to_owned()));
+    }
+    let (label, path) = (format!("import of disk {label}"), "/import_raw_vdi");
+    offer(session, Wanted { label, address: None, path, query }, length_bytes)
+}
+
 /// Takes the data of an import. Dropped early, it ends its task.
 pub struct Import {
     upload: Option<Upload>,
@@ -68,6 +84,14 @@ impl Import {
             let _ = upload.finish();
         }
         self.task.wait()
+    }
+
+    /// Breaks it off, and waits a while for the host to take away what it has made.
+    pub fn abort(mut self) {
+        self.upload = None;
+        let _ = self.task.cancel();
+        // What stays nevertheless is marked.
+        let _ = self.task.settle(IMPORT_LOOKS);
     }
 
     /// A host that reads no more has either all that it needs, or failed.

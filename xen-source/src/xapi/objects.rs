@@ -264,6 +264,8 @@ pub struct SrRecord {
     pub used_bytes: u64,
     /// What joins it to hosts.
     pub pbds: Vec<String>,
+    /// Whether its disks are VHDs, if it tells.
+    pub uses_vhd: Option<bool>,
 }
 
 impl Record for SrRecord {
@@ -281,6 +283,7 @@ impl Record for SrRecord {
             size_bytes: fields.count("physical_size"),
             used_bytes: fields.count("physical_utilisation"),
             pbds: fields.texts("PBDs"),
+            uses_vhd: fields.map("sm_config").get("use_vhd").map(|text| text == "true"),
         })
     }
 }

@@ -266,8 +266,12 @@ fn go(session: &Session, vm: &VmRecord, way: Way) -> Result<(), XapiError> {
     task::run(session, &format!("{what} of {}", vm.name), method, &params).map(drop)
 }
 
-/// What the VM's record says counts, whatever became of the task.
-fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<(), XapiError> {
+/// Asks the guest to shut down. What the VM's record says counts, whatever became of the task.
+///
+/// # Errors
+///
+/// What the pool said, or [`XapiError::NoShutdown`].
+pub fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<(), XapiError> {
     let label = format!("shutdown of {}", vm.name);
     let looks = timeout.as_secs() / TASK_PAUSE.as_secs().max(1) + 1;
     let looks = u32::try_from(looks).unwrap_or(u32::MAX);

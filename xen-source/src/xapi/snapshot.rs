@@ -320,7 +320,11 @@ pub fn remove_disk(session: &Session, disk: &str) -> Result<(), XapiError> {
 
 /// Destroys a disk, unless a VM has it by now. One that a host is still about to let go is waited
 /// for (contract 0.12).
-fn destroy(session: &Session, disk: &VdiRecord) -> Result<(), XapiError> {
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn destroy(session: &Session, disk: &VdiRecord) -> Result<(), XapiError> {
     let Some(disk) = unless_gone(record::<VdiRecord>(session, &disk.reference))? else {
         return Ok(());
     };
@@ -382,7 +386,8 @@ fn done(answer: Result<Value, XapiError>) -> Result<(), XapiError> {
     }
 }
 
-fn unless_gone<R>(answer: Result<R, XapiError>) -> Result<Option<R>, XapiError> {
+/// Nothing if it is gone.
+pub fn unless_gone<R>(answer: Result<R, XapiError>) -> Result<Option<R>, XapiError> {
     match answer {
         Err(error) if error.is_gone() => Ok(None),
         other => other.map(Some),

@@ -12,7 +12,7 @@ use super::task;
 use super::value::Value;
 
 /// Kinds of storage on which every disk and every snapshot takes its whole size.
-const THICK: [&str; 4] = ["lvm", "lvmoiscsi", "lvmohba", "lvmofcoe"];
+pub const THICK: [&str; 4] = ["lvm", "lvmoiscsi", "lvmohba", "lvmofcoe"];
 
 /// The storage repositories that were scanned, so that each is scanned once. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -118,6 +118,7 @@ mod tests {
             size_bytes: size_gib * GIB,
             used_bytes: used_gib * GIB,
             pbds: Vec::new(),
+            uses_vhd: None,
         };
         let found = check_room(&sr, disks_gib * GIB, 5).map_err(|error| error.to_string());
         assert_eq!(found, expected.map_err(str::to_owned), "{kind} {size_gib} {used_gib}");

@@ -9,6 +9,7 @@
 //! that no object has is null.
 
 pub mod edit;
+pub mod for_pool;
 pub mod fresh;
 pub mod objections;
 pub mod seed;
@@ -46,6 +47,8 @@ pub struct VersionFacts {
     pub product_version: String,
     /// Form of the archive; 2 since 2007.
     pub export_version: u64,
+    /// xapi's version, major and minor.
+    pub xapi: Option<(u64, u64)>,
 }
 
 /// A VM of the archive. Archives with snapshots hold several.
@@ -71,6 +74,10 @@ pub struct VmFacts {
     pub is_a_template: bool,
     /// Whether it is a snapshot of another VM.
     pub is_a_snapshot: bool,
+    /// Reference of its memory image.
+    pub memory_disk: String,
+    /// The seed of its network addresses.
+    pub mac_seed: Option<String>,
 }
 
 /// What a disk is for.
@@ -91,6 +98,8 @@ pub struct DiskFacts {
     pub uuid: String,
     /// The VDI's name.
     pub name_label: String,
+    /// The VDI's description.
+    pub name_description: String,
     /// Virtual size in bytes; at most [`DISK_LEN_MAX`].
     pub size_bytes: u64,
     /// What it is for.
@@ -108,6 +117,12 @@ pub struct VbdFacts {
     pub userdevice: String,
     /// Whether the VM boots from it.
     pub bootable: bool,
+    /// Reference of the VM.
+    pub vm: String,
+    /// Whether the VM may only read it.
+    pub is_read_only: bool,
+    /// Notes of programs.
+    pub notes: Vec<(String, String)>,
 }
 
 /// A network card of a VM.
@@ -119,6 +134,20 @@ pub struct VifFacts {
     pub mac: String,
     /// The name of its network; empty when unknown.
     pub network_name: String,
+    /// The uuid of its network; empty when unknown.
+    pub network_uuid: String,
+    /// Reference of its VM.
+    pub vm: String,
+    /// Longest packet, in bytes.
+    pub mtu: Option<u64>,
+    /// Such as `network_default`.
+    pub locking_mode: String,
+    /// Addresses that it may use when locked.
+    pub ipv4_allowed: Vec<String>,
+    /// The same of IPv6.
+    pub ipv6_allowed: Vec<String>,
+    /// Notes of programs.
+    pub notes: Vec<(String, String)>,
 }
 
 /// An object and its record, with their places in the text.
@@ -208,6 +237,18 @@ impl Object {
         self.text(key) == "1"
     }
 
+    fn texts(&self, key: &str) -> Vec<String> {
+        let items = self.field(key).map(Value::items).unwrap_or_default();
+        items.iter().filter_map(Value::scalar).map(str::to_owned).collect()
+    }
+
+    /// `other_config`.
+    fn notes(&self) -> Vec<(String, String)> {
+        let notes = self.field("other_config").map(Value::members).unwrap_or_default();
+        let note = |(key, value): &(String, Value)| Some((key.clone(), value.scalar()?.to_owned()));
+        notes.iter().filter_map(note).collect()
+    }
+
     /// xapi: enums are compared without regard to case.
     fn is(&self, key: &str, value: &str) -> bool {
         self.text(key).eq_ignore_ascii_case(value)
@@ -227,13 +268,21 @@ impl<'a> Lookup<'a> {
     }
 
     fn vifs(&self, objects: &'a [Object]) -> Vec<VifFacts> {
-        let facts = |vif: &'a Object| VifFacts {
-            device: vif.text("device").to_owned(),
-            mac: vif.text("MAC").to_owned(),
-            network_name: self
-                .get("network", vif.text("network"))
-                .map_or("", |network| network.text("name_label"))
-                .to_owned(),
+        let facts = |vif: &'a Object| {
+            let network = self.get("network", vif.text("network"));
+            let of_network = |key| network.map_or("", |network| network.text(key)).to_owned();
+            VifFacts {
+                device: vif.text("device").to_owned(),
+                mac: vif.text("MAC").to_owned(),
+                network_name: of_network("name_label"),
+                network_uuid: of_network("uuid"),
+                vm: vif.text("VM").to_owned(),
+                mtu: vif.number("MTU"),
+                locking_mode: vif.text("locking_mode").to_owned(),
+                ipv4_allowed: vif.texts("ipv4_allowed"),
+                ipv6_allowed: vif.texts("ipv6_allowed"),
+                notes: vif.notes(),
+            }
         };
         objects.iter().filter(|object| object.class == "VIF").map(facts).collect()
     }
@@ -257,11 +306,11 @@ fn version_facts(root: &Value) -> Result<VersionFacts, OvaError> {
         product_brand: text("product_brand").to_owned(),
         product_version: text("product_version").to_owned(),
         export_version,
+        xapi: text("xapi_major").trim().parse().ok().zip(text("xapi_minor").trim().parse().ok()),
     })
 }
 
 fn vm_facts(vm: &Object) -> VmFacts {
-    let tags = vm.field("tags").map(Value::items).unwrap_or_default();
     VmFacts {
         id: vm.id.clone(),
         uuid: vm.text("uuid").to_owned(),
@@ -270,9 +319,11 @@ fn vm_facts(vm: &Object) -> VmFacts {
         power_state: vm.text("power_state").to_owned(),
         memory_bytes: vm.number("memory_static_max"),
         vcpus: vm.number("VCPUs_max"),
-        tags: tags.iter().filter_map(Value::scalar).map(str::to_owned).collect(),
+        tags: vm.texts("tags"),
         is_a_template: vm.flag("is_a_template"),
         is_a_snapshot: vm.flag("is_a_snapshot"),
+        memory_disk: vm.text("suspend_VDI").to_owned(),
+        mac_seed: vm.notes().into_iter().find(|(key, _)| key == "mac_seed").map(|(_, seed)| seed),
     }
 }
 
@@ -303,12 +354,16 @@ fn disk_facts(
             id: disk_id(vdi)?,
             uuid: vdi.text("uuid").to_owned(),
             name_label: vdi.text("name_label").to_owned(),
+            name_description: vdi.text("name_description").to_owned(),
             size_bytes: disk_size(vdi)?,
             kind: if is_suspend { DiskKind::Suspend } else { DiskKind::User },
             vbd: vbd.map(|vbd| VbdFacts {
                 id: vbd.id.clone(),
                 userdevice: vbd.text("userdevice").to_owned(),
                 bootable: vbd.flag("bootable"),
+                vm: vbd.text("VM").to_owned(),
+                is_read_only: vbd.is("mode", "RO"),
+                notes: vbd.notes(),
             }),
         });
     }

@@ -1,7 +1,13 @@
 //! What a restore will do: decided before anything is done.
 
-use super::{Inventory, Objection, StoredCard, StoredVm, VmDisk, Wish};
-use crate::xapi::destination::run::Step;
+mod cards;
+mod identity;
+mod storage;
+
+use super::{
+    After, Inventory, Objection, Scope, Step, StoredCard, StoredVm, VmDisk, Wish, WishedForm,
+};
+use crate::xva::ova::seed::Seed;
 
 /// How a VM comes into the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +27,8 @@ pub struct Plan {
     pub way: Way,
     /// Whether there will be a VM.
     pub has_vm: bool,
+    /// Where the VM's record goes.
+    pub record_sr: TargetSr,
     /// The disks that come, and where they go.
     pub disks: Vec<TargetDisk>,
     /// The network cards that it will have.
@@ -30,7 +38,7 @@ pub struct Plan {
     /// The VM that it replaces.
     pub replaced: Option<Replaced>,
     /// What becomes of it when it is there.
-    pub after: super::After,
+    pub after: After,
     /// Whether its memory comes along.
     pub has_memory: bool,
     /// The version of xapi that its record claims, if not its own.
@@ -41,11 +49,12 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The VM's memory, in bytes.
     pub memory_bytes: u64,
-    pub(super) seed: [u8; 32],
+    /// The note that tells what this restore has made.
+    pub(super) mark: String,
 }
 
 /// An SR that disks go to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetSr {
     /// Names it until xapi restarts.
     pub reference: String,
@@ -115,6 +124,118 @@ pub struct Replaced {
 ///
 /// All that speaks against it.
 pub fn plan(pool: &Inventory, vm: &StoredVm, wish: &Wish) -> Result<Plan, Vec<Objection>> {
-    let _ = (pool, vm, wish);
-    Err(vec![Objection::NothingChosen])
+    let mut against = Vec::new();
+    let has_vm = wish.scope == Scope::Vm;
+    let mut seed = Seed::new(wish.seed);
+    let mark = seed.uuid();
+    let replaced = identity::replaced(pool, vm, wish, &mut against);
+    identity::check(pool, vm, wish, &mut against);
+    let claimed_version = identity::claimed_version(pool, vm, wish, &mut against);
+    let (record_sr, disks) = storage::targets(pool, vm, wish, &mut against);
+    let cards = match has_vm {
+        true => cards::cards(pool, vm, wish, &mut seed, replaced.as_ref(), &mut against),
+        false => Vec::new(),
+    };
+    let has_memory = disks.iter().any(|target| target.disk.is_memory);
+    let is_together = disks.iter().all(|target| target.sr.uuid == record_sr.uuid);
+    let way = match has_vm && is_together && wish.form == WishedForm::Auto {
+        true => Way::Xva,
+        false => Way::Disks,
+    };
+    if has_memory && way == Way::Disks {
+        against.push(Objection::MemoryNeedsOneSr);
+    }
+    if !has_vm && disks.is_empty() {
+        against.push(Objection::NothingChosen);
+    }
+    against.retain(|objection| !(wish.force && objection.may_be_wrong()));
+    if !against.is_empty() {
+        return Err(against);
+    }
+    let mut plan = Plan {
+        name: wish.name.as_ref().unwrap_or(&vm.name).clone(),
+        way,
+        has_vm,
+        record_sr,
+        disks,
+        cards,
+        uuid: vm.uuid.clone().filter(|_| wish.keep_uuid && has_vm),
+        replaced,
+        after: wish.after,
+        has_memory,
+        claimed_version,
+        verify: wish.verify,
+        steps: Vec::new(),
+        memory_bytes: vm.memory_bytes,
+        mark,
+    };
+    plan.steps = plan.steps_in_order();
+    Ok(plan)
 }
+
+impl Plan {
+    /// What the VM is called until it is whole.
+    pub fn name_meanwhile(&self) -> String {
+        format!("Xenith: restoring {}", self.name)
+    }
+
+    fn steps_in_order(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let (name, sr) = (self.name_meanwhile(), self.record_sr.name.clone());
+        match self.way {
+            Way::Xva => steps.push(Step::Import { name, sr }),
+            Way::Disks if self.has_vm => steps.push(Step::ImportRecord { name }),
+            Way::Disks => {}
+        }
+        let named = |number: usize| {
+            let TargetDisk { disk, sr, .. } = &self.disks[number];
+            (disk.name.clone(), sr.name.clone())
+        };
+        if self.way == Way::Disks {
+            steps.extend((0..self.disks.len()).map(|number| {
+                let (disk, sr) = named(number);
+                Step::SendDisk { number, disk, sr }
+            }));
+        }
+        steps.extend(self.cards.iter().enumerate().map(|(number, card)| {
+            let (device, network) = (card.stored.device.clone(), card.network_name.clone());
+            Step::AddCard { number, device, network }
+        }));
+        if self.verify {
+            steps.extend((0..self.disks.len()).map(|number| {
+                let (disk, _) = named(number);
+                Step::Verify { number, disk }
+            }));
+        }
+        self.end_with(&mut steps);
+        steps
+    }
+
+    /// What follows when the VM and its disks are there.
+    fn end_with(&self, steps: &mut Vec<Step>) {
+        let name = self.name.clone();
+        match &self.replaced {
+            Some(old) => {
+                let replaced = old.new_name.clone();
+                if old.is_shut_down {
+                    steps.push(Step::ShutDown { vm: old.name.clone() });
+                }
+                steps.push(Step::Swap { name, replaced: replaced.clone() });
+                if old.is_destroyed {
+                    steps.push(Step::DestroyReplaced { name: replaced });
+                }
+            }
+            None if self.has_vm => steps.push(Step::Rename { name }),
+            None => {}
+        }
+        steps.push(Step::Unmark);
+        match self.after {
+            After::Start if self.has_vm => steps.push(Step::Start { is_paused: false }),
+            After::StartPaused if self.has_vm => steps.push(Step::Start { is_paused: true }),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

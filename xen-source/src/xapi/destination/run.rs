@@ -1,229 +1,25 @@
 //! Walks a plan.
 
-use std::fmt;
+use engine::source::Content;
 
-use engine::source::{Content, ContentError};
-
-use super::Plan;
+use super::restored::Trouble;
+use super::send::{deliver, send};
+use super::{Event, Observer, Plan, RestoreError, Restored, RestoredDisk, Step, TargetDisk};
+use super::{devices, made, verify};
+use crate::sink::write_for_pool;
 use crate::xapi::error::XapiError;
+use crate::xapi::import::{self, Identity};
+use crate::xapi::limits::SHUTDOWN_TIMEOUT;
+use crate::xapi::objects::{PowerState, VbdRecord, VdiRecord, VmRecord};
+use crate::xapi::power::{self, POWER_MARK};
 use crate::xapi::session::Session;
+use crate::xapi::snapshot::{BY, MARK, TAKING, record};
+use crate::xapi::task;
+use crate::xapi::value::Value;
+use crate::xva::ova::for_pool::ForPool;
 
-/// A step of a restore. Its `Display` is words for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// The VM that is replaced is shut down.
-    ShutDown {
-        /// Its name.
-        vm: String,
-    },
-    /// The VM comes with all its disks.
-    Import {
-        /// The name that it has meanwhile.
-        name: String,
-        /// The name of the SR.
-        sr: String,
-    },
-    /// The VM comes without its disks.
-    ImportRecord {
-        /// The name that it has meanwhile.
-        name: String,
-    },
-    /// A disk is made and filled.
-    SendDisk {
-        /// Its name.
-        disk: String,
-        /// The name of its SR.
-        sr: String,
-    },
-    /// A network card is made.
-    AddCard {
-        /// Its place.
-        device: String,
-        /// The name of its network.
-        network: String,
-    },
-    /// A disk is read back and compared.
-    Verify {
-        /// Its name.
-        disk: String,
-    },
-    /// The VM that is replaced gets another name, and the new one its own.
-    Swap {
-        /// The name of the new one.
-        name: String,
-        /// That of the old one.
-        replaced: String,
-    },
-    /// The VM that was replaced goes, with its disks.
-    DestroyReplaced {
-        /// Its name.
-        name: String,
-    },
-    /// The marks are taken away.
-    Unmark,
-    /// The VM is started.
-    Start {
-        /// Whether its processors stay stopped.
-        is_paused: bool,
-    },
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ShutDown { vm } => write!(f, "shut down {vm}"),
-            Self::Import { name, sr } => write!(f, "import {name} with its disks into SR {sr}"),
-            Self::ImportRecord { name } => write!(f, "import {name} without its disks"),
-            Self::SendDisk { disk, sr } => write!(f, "send disk {disk} to SR {sr}"),
-            Self::AddCard { device, network } => {
-                write!(f, "add network card {device} on {network}")
-            }
-            Self::Verify { disk } => write!(f, "read disk {disk} back and compare it"),
-            Self::Swap { name, replaced } => {
-                write!(f, "rename the old VM to {replaced}, and the new one to {name}")
-            }
-            Self::DestroyReplaced { name } => write!(f, "destroy {name} and its disks"),
-            Self::Unmark => write!(f, "take away the marks"),
-            Self::Start { is_paused: false } => write!(f, "start the VM"),
-            Self::Start { is_paused: true } => write!(f, "start the VM, paused"),
-        }
-    }
-}
-
-/// What happens during a restore.
-#[derive(Debug)]
-pub enum Event {
-    /// A step begins.
-    Begins {
-        /// Its place in [`Plan::steps`], from 0.
-        number: usize,
-        /// The step.
-        step: Step,
-    },
-    /// What was made has been removed again.
-    Removed {
-        /// `VM` or `VDI`.
-        class: &'static str,
-        /// Its uuid.
-        uuid: String,
-    },
-    /// What was made could not be removed. It is marked.
-    Stays {
-        /// `VM` or `VDI`.
-        class: &'static str,
-        /// Its uuid, or its reference if that is all that is known.
-        uuid: String,
-        /// Why.
-        error: XapiError,
-    },
-    /// The VM is whole, but a mark stays on it.
-    MarkStays {
-        /// Why.
-        error: XapiError,
-    },
-    /// The VM that was replaced could not be removed, or not all of it. The new one is whole.
-    ReplacedStays {
-        /// The name that it has now.
-        name: String,
-        /// Why.
-        error: XapiError,
-    },
-}
-
-/// Is told what happens during a restore.
-pub trait Observer {
-    /// Something has happened.
-    fn event(&self, event: Event);
-}
-
-/// Tells nobody.
-#[derive(Debug, Clone, Copy)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {
-    fn event(&self, _event: Event) {}
-}
-
-/// What was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// The VM's reference; `None` if only disks were wanted.
-    pub reference: Option<String>,
-    /// The VM's uuid.
-    pub uuid: Option<String>,
-    /// The VM's name.
-    pub name: String,
-    /// Its disks.
-    pub disks: Vec<RestoredDisk>,
-    /// Addresses of its network cards, in their order.
-    pub macs: Vec<String>,
-    /// The uuid and the new name of the VM that was replaced and is kept.
-    pub replaced: Option<(String, String)>,
-    /// Whether it was started.
-    pub is_started: bool,
-}
-
-/// A disk that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoredDisk {
-    /// Its place in [`Content::disks`].
-    pub place: usize,
-    /// Its name.
-    pub name: String,
-    /// Its reference.
-    pub reference: String,
-    /// Its uuid.
-    pub uuid: String,
-    /// The name of its SR.
-    pub sr: String,
-    /// Its virtual size in bytes.
-    pub size_bytes: u64,
-    /// Whether it was read back and compared.
-    pub is_verified: bool,
-}
-
-/// Why a restore failed. What it had made is gone again, or was told to the observer.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The pool did not do a step.
-    #[error("cannot {step}")]
-    Pool {
-        /// Which.
-        step: Step,
-        /// Why.
-        source: XapiError,
-    },
-    /// The repository could not deliver what is to be sent.
-    #[error("cannot {step}")]
-    Content {
-        /// Which.
-        step: Step,
-        /// Why.
-        source: ContentError,
-    },
-    /// A disk was read back, and is not what was sent.
-    #[error("disk {disk} ({uuid}) differs from what is stored, first at byte {at_bytes}")]
-    Differs {
-        /// Its name.
-        disk: String,
-        /// Its uuid.
-        uuid: String,
-        /// Where.
-        at_bytes: u64,
-    },
-    /// The VM is whole, and does not start.
-    #[error("VM {name} ({uuid}) is restored, and does not start")]
-    NotStarted {
-        /// Its name.
-        name: String,
-        /// Its uuid.
-        uuid: String,
-        /// Why.
-        source: XapiError,
-    },
-}
-
-/// Walks `plan`. Nothing that it made stays when it fails; a VM that was shut down is started again.
+/// Walks `plan`. Nothing that it made stays when it fails, and a VM that was to be replaced is as
+/// before; what cannot be made so goes to the observer. A VM that is whole and does not start stays.
 ///
 /// # Errors
 ///
@@ -234,7 +30,256 @@ pub fn restore(
     plan: &Plan,
     observer: &dyn Observer,
 ) -> Result<Restored, RestoreError> {
-    let _ = (session, plan, observer);
-    let what = format!("{} disks cannot be restored yet", content.disks().len());
-    Err(RestoreError::Content { step: Step::Unmark, source: ContentError::Invalid { what } })
+    let disks = plan.disks.iter().map(|_| None).collect();
+    let mut run = Run { session, content, plan, observer, vm: None, disks, old: Old::AsBefore };
+    for (number, step) in plan.steps.iter().enumerate() {
+        observer.event(Event::Begins { number, step: step.clone() });
+        let Err(trouble) = run.step(step) else { continue };
+        match (step, trouble) {
+            (Step::Unmark, Trouble::Pool(error)) => observer.event(Event::MarkStays { error }),
+            (Step::DestroyReplaced { name }, Trouble::Pool(error)) => {
+                observer.event(Event::ReplacedStays { name: name.clone(), error });
+            }
+            (Step::Start { .. }, Trouble::Pool(source)) => {
+                let uuid = run.vm.map(|vm| vm.uuid).unwrap_or_default();
+                return Err(RestoreError::NotStarted { name: plan.name.clone(), uuid, source });
+            }
+            (step, trouble) => {
+                run.undo();
+                return Err(trouble.of(step));
+            }
+        }
+    }
+    Ok(run.restored())
+}
+
+/// A restore that is under way.
+struct Run<'a> {
+    session: &'a Session,
+    content: &'a dyn Content,
+    plan: &'a Plan,
+    observer: &'a dyn Observer,
+    vm: Option<VmRecord>,
+    /// What has become of the disks of the plan.
+    disks: Vec<Option<Made>>,
+    old: Old,
+}
+
+struct Made {
+    record: VdiRecord,
+    is_verified: bool,
+}
+
+/// What has become of the VM that is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Old {
+    AsBefore,
+    ShutDown,
+    Renamed,
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), Trouble> {
+        match step {
+            Step::Import { .. } => self.import(&self.places()),
+            Step::ImportRecord { .. } => self.import(&[]),
+            Step::SendDisk { number, .. } => self.send_disk(*number),
+            Step::AddCard { number, .. } => {
+                let card = &self.plan.cards[*number];
+                devices::create_card(self.session, self.vm()?, card)?;
+                Ok(())
+            }
+            Step::Verify { number, .. } => self.verify(*number),
+            Step::ShutDown { .. } => self.shut_down(),
+            Step::Rename { name } => self.rename(self.vm()?, name),
+            Step::Swap { name, replaced } => self.swap(name, replaced),
+            Step::DestroyReplaced { .. } => match &self.plan.replaced {
+                Some(old) => Ok(made::destroy_replaced(self.session, &old.reference)?),
+                None => Ok(()),
+            },
+            Step::Unmark => self.unmark(),
+            Step::Start { is_paused } => self.start(self.vm()?, *is_paused),
+        }
+    }
+
+    /// Places of the plan's disks in the content.
+    fn places(&self) -> Vec<usize> {
+        self.plan.disks.iter().map(|target| target.disk.place).collect()
+    }
+
+    fn vm(&self) -> Result<&str, Trouble> {
+        let missing = XapiError::Record { field: "imported VM" };
+        self.vm.as_ref().map(|vm| &*vm.reference).ok_or(Trouble::Pool(missing))
+    }
+
+    /// The VM, with the disks at these places.
+    fn import(&mut self, places: &[usize]) -> Result<(), Trouble> {
+        let (session, plan) = (self.session, self.plan);
+        let name = plan.name_meanwhile();
+        let identity = if plan.uuid.is_some() { Identity::Same } else { Identity::New };
+        if let Some(uuid) = &plan.uuid
+            && session.call("VM.get_by_uuid", &[Value::from(&**uuid)]).is_ok()
+        {
+            // The host would destroy it (contract 2.3).
+            return Err(Trouble::Taken { uuid: uuid.clone() });
+        }
+        let wanted = ForPool {
+            name: &name,
+            uuid: plan.uuid.as_deref(),
+            is_suspended: plan.has_memory,
+            mark: (made::RESTORE, &plan.mark),
+            version: plan.claimed_version,
+            dropped_notes: &[made::RESTORE, MARK, BY, TAKING, POWER_MARK],
+        };
+        let import = import::vm(session, &plan.name, Some(&plan.record_sr.uuid), identity)?;
+        deliver(import, |out| write_for_pool(self.content, out, places, &wanted))?;
+        // By its mark, since results of tasks may be lost.
+        let (vms, _) = made::find(session, &plan.mark)?;
+        let vm = vms.into_iter().next().ok_or(XapiError::Record { field: "imported VM" })?;
+        made::mark::<VmRecord>(session, &vm.reference, &vm.uuid)?;
+        if !places.is_empty() {
+            self.take_disks(&vm)?;
+        }
+        self.vm = Some(vm);
+        Ok(())
+    }
+
+    /// Finds the plan's disks in the drives of the imported VM.
+    fn take_disks(&mut self, vm: &VmRecord) -> Result<(), Trouble> {
+        let drives: Result<Vec<VbdRecord>, _> =
+            vm.vbds.iter().map(|vbd| record(self.session, vbd)).collect();
+        let drives = drives?;
+        for (number, TargetDisk { disk, .. }) in self.plan.disks.iter().enumerate() {
+            let is_its = |vbd: &&VbdRecord| vbd.is_disk && vbd.userdevice == disk.userdevice;
+            let vdi = match disk.is_memory {
+                true => vm.suspend_vdi.as_ref(),
+                false => drives.iter().find(is_its).and_then(|vbd| vbd.vdi.as_ref()),
+            };
+            let vdi = vdi.ok_or(XapiError::Record { field: "disk of the imported VM" })?;
+            self.take(number, vdi)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, number: usize, vdi: &str) -> Result<(), Trouble> {
+        let record: VdiRecord = record(self.session, vdi)?;
+        made::mark::<VdiRecord>(self.session, vdi, &record.uuid)?;
+        self.disks[number] = Some(Made { record, is_verified: false });
+        Ok(())
+    }
+
+    fn send_disk(&mut self, number: usize) -> Result<(), Trouble> {
+        let target = &self.plan.disks[number];
+        let vdi = devices::create_disk(self.session, target, &self.plan.mark)?;
+        self.take(number, &vdi)?;
+        let place = target.disk.place;
+        let id = id_of_vhd(&self.plan.mark, number);
+        send(self.session, self.content, place, &vdi, target.form, id)?;
+        if let Some(vm) = &self.vm {
+            devices::create_drive(self.session, &vm.reference, &vdi, target)?;
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self, number: usize) -> Result<(), Trouble> {
+        let place = self.plan.disks[number].disk.place;
+        if let Some(made) = &mut self.disks[number] {
+            verify::verify(self.session, self.content, place, &made.record)?;
+            made.is_verified = true;
+        }
+        Ok(())
+    }
+
+    fn shut_down(&mut self) -> Result<(), Trouble> {
+        let Some(old) = &self.plan.replaced else { return Ok(()) };
+        let vm: VmRecord = record(self.session, &old.reference)?;
+        self.old = Old::ShutDown; // it may end while we are told that it failed
+        Ok(power::shut_down(self.session, &vm, SHUTDOWN_TIMEOUT)?)
+    }
+
+    fn swap(&mut self, name: &str, replaced: &str) -> Result<(), Trouble> {
+        if let Some(old) = &self.plan.replaced {
+            self.old = Old::Renamed;
+            self.rename(&old.reference, replaced)?;
+        }
+        self.rename(self.vm()?, name)
+    }
+
+    fn rename(&self, vm: &str, name: &str) -> Result<(), Trouble> {
+        let params = [Value::from(vm), Value::from(name)];
+        self.session.call("VM.set_name_label", &params)?;
+        Ok(())
+    }
+
+    fn unmark(&self) -> Result<(), Trouble> {
+        for made in self.disks.iter().flatten() {
+            made::unmark(self.session, "VDI", &made.record.reference)?;
+        }
+        match &self.vm {
+            Some(vm) => Ok(made::unmark(self.session, "VM", &vm.reference)?),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&self, vm: &str, is_paused: bool) -> Result<(), Trouble> {
+        let label = format!("start of {}", self.plan.name);
+        let params = [Value::from(vm), Value::from(is_paused), Value::from(false)];
+        task::run(self.session, &label, "VM.start", &params)?;
+        Ok(())
+    }
+
+    /// Takes away what was made, and puts the VM that was to be replaced back.
+    fn undo(&self) {
+        made::remove(self.session, &self.plan.mark, self.observer);
+        let Some(old) = self.plan.replaced.as_ref().filter(|_| self.old > Old::AsBefore) else {
+            return;
+        };
+        let is_back = match self.old {
+            Old::Renamed => self.rename(&old.reference, &old.name),
+            Old::ShutDown | Old::AsBefore => Ok(()),
+        };
+        let is_back = is_back.and_then(|()| {
+            let now: VmRecord = record(self.session, &old.reference)?;
+            match old.is_shut_down && now.power_state == PowerState::Halted {
+                true => self.start(&old.reference, false),
+                false => Ok(()),
+            }
+        });
+        if let Err(Trouble::Pool(error)) = is_back {
+            self.observer.event(Event::NotBack { name: old.name.clone(), error });
+        }
+    }
+
+    fn restored(self) -> Restored {
+        let Self { plan, vm, disks, .. } = self;
+        let kept = plan.replaced.as_ref().filter(|old| !old.is_destroyed);
+        let disks = plan.disks.iter().zip(disks).filter_map(|(target, made)| {
+            let Made { record, is_verified } = made?;
+            Some(RestoredDisk {
+                place: target.disk.place,
+                name: target.disk.name.clone(),
+                reference: record.reference,
+                uuid: record.uuid,
+                sr: target.sr.name.clone(),
+                size_bytes: target.disk.size_bytes,
+                is_verified,
+            })
+        });
+        Restored {
+            name: plan.name.clone(),
+            disks: disks.collect(),
+            macs: plan.cards.iter().map(|card| card.mac.clone()).collect(),
+            replaced: kept.map(|old| (old.uuid.clone(), old.new_name.clone())),
+            is_started: plan.steps.iter().any(|step| matches!(step, Step::Start { .. })),
+            reference: vm.as_ref().map(|vm| vm.reference.clone()),
+            uuid: vm.map(|vm| vm.uuid),
+        }
+    }
+}
+
+/// An id that the VHDs of one restore do not share.
+fn id_of_vhd(mark: &str, number: usize) -> [u8; 16] {
+    let digits: String = mark.chars().filter(char::is_ascii_hexdigit).collect();
+    let base = u128::from_str_radix(&digits, 16).unwrap_or_default();
+    base.wrapping_add(number as u128).to_be_bytes()
 }

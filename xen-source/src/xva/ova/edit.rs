@@ -18,7 +18,7 @@ const TEXT_FIELDS: [&str; 3] = ["name_label", "name_description", "tags"];
 /// Edits to one record, collected and then applied at once.
 #[derive(Debug)]
 pub struct Edits<'a> {
-    record: &'a OvaXml,
+    pub(super) record: &'a OvaXml,
     replacements: Vec<(Range<usize>, String)>,
 }
 
@@ -117,18 +117,23 @@ impl<'a> Edits<'a> {
     }
 
     /// Sets a field that is there. xapi's records hold every field.
-    fn set(&mut self, object: &Object, key: &str, text: &str) {
+    pub(super) fn set(&mut self, object: &Object, key: &str, text: &str) {
         if let Some(value) = object.field(key) {
             self.replace(value, text);
         }
     }
 
     fn replace(&mut self, value: &Value, text: &str) {
-        self.replacements.push((value.span.clone(), format!("<value>{}</value>", escape(text))));
+        self.replace_span(value, format!("<value>{}</value>", escape(text)));
+    }
+
+    /// Puts `text`, a whole value, in the place of a value.
+    pub(super) fn replace_span(&mut self, value: &Value, text: String) {
+        self.replacements.push((value.span.clone(), text));
     }
 
     /// Removes objects, and their ids from the lists of others.
-    fn remove(&mut self, is_removed: impl Fn(&Object) -> bool) {
+    pub(super) fn remove(&mut self, is_removed: impl Fn(&Object) -> bool) {
         let (removed, kept): (Vec<_>, Vec<_>) =
             self.record.objects.iter().partition(|object| is_removed(object));
         let is_gone =

@@ -1,0 +1,65 @@
+//! What is told of a restore while it goes on.
+
+use super::Step;
+use crate::xapi::error::XapiError;
+
+/// What happens during a restore.
+#[derive(Debug)]
+pub enum Event {
+    /// A step begins.
+    Begins {
+        /// Its place in [`Plan::steps`](super::Plan::steps), from 0.
+        number: usize,
+        /// The step.
+        step: Step,
+    },
+    /// What was made has been removed again.
+    Removed {
+        /// `VM` or `VDI`.
+        class: &'static str,
+        /// Its uuid.
+        uuid: String,
+    },
+    /// What was made could not be removed. It is marked.
+    Stays {
+        /// `VM` or `VDI`.
+        class: &'static str,
+        /// Its uuid, or its reference if that is all that is known.
+        uuid: String,
+        /// Why.
+        error: XapiError,
+    },
+    /// The VM is whole, but a mark stays on it.
+    MarkStays {
+        /// Why.
+        error: XapiError,
+    },
+    /// The VM that was to be replaced is not as it was before the restore that failed.
+    NotBack {
+        /// Its name before.
+        name: String,
+        /// Why.
+        error: XapiError,
+    },
+    /// The VM that was replaced could not be removed, or not all of it. The new one is whole.
+    ReplacedStays {
+        /// The name that it has now.
+        name: String,
+        /// Why.
+        error: XapiError,
+    },
+}
+
+/// Is told what happens during a restore.
+pub trait Observer {
+    /// Something has happened.
+    fn event(&self, event: Event);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn event(&self, _event: Event) {}
+}

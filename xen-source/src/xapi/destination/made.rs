@@ -1,0 +1,105 @@
+//! What a restore has made, by its marks, and how it goes again.
+//!
+//! Whatever is made carries the mark of its restore from its first moment, and soon one that names
+//! itself. A copy that somebody else makes of it meanwhile carries both, and the second names the
+//! original: it is not ours, and stays.
+
+use std::collections::BTreeMap;
+
+use super::{Event, Observer};
+use crate::xapi::error::XapiError;
+use crate::xapi::objects::{PowerState, Record, VdiRecord, VmRecord, records};
+use crate::xapi::session::Session;
+use crate::xapi::snapshot::{self, MARK, set_note, take_note};
+
+/// The key of the mark: which restore made it.
+pub const RESTORE: &str = "xenith-restore";
+
+/// Marks a VM or a disk as itself.
+pub fn mark<R: Record>(session: &Session, reference: &str, uuid: &str) -> Result<(), XapiError> {
+    set_note(session, R::CLASS, reference, MARK, uuid)
+}
+
+/// Takes both marks away.
+pub fn unmark(session: &Session, class: &str, reference: &str) -> Result<(), XapiError> {
+    take_note(session, class, reference, RESTORE)?;
+    take_note(session, class, reference, MARK)
+}
+
+/// The VMs and disks that the restore `mark` has made.
+pub fn find(session: &Session, mark: &str) -> Result<(Vec<VmRecord>, Vec<VdiRecord>), XapiError> {
+    let all = |class: &str| session.call(&format!("{class}.get_all_records"), &[]);
+    let mut vms: Vec<VmRecord> = records(&all("VM")?)?;
+    let mut disks: Vec<VdiRecord> = records(&all("VDI")?)?;
+    vms.retain(|vm| !vm.is_a_snapshot && is_made(&vm.uuid, &vm.other_config, mark));
+    disks.retain(|disk| !disk.is_a_snapshot && is_made(&disk.uuid, &disk.other_config, mark));
+    Ok((vms, disks))
+}
+
+/// Whether the restore `mark` has made what has this uuid and these notes.
+pub fn is_made(uuid: &str, other_config: &BTreeMap<String, String>, mark: &str) -> bool {
+    other_config.get(RESTORE).is_some_and(|found| found == mark)
+        && other_config.get(MARK).is_none_or(|own| own == uuid)
+}
+
+/// Removes all that the restore `mark` has made, and tells of it.
+pub fn remove(session: &Session, mark: &str, observer: &dyn Observer) {
+    let (vms, disks) = match find(session, mark) {
+        Ok(found) => found,
+        Err(error) => {
+            let (class, uuid) = ("VM", mark.to_owned());
+            return observer.event(Event::Stays { class, uuid, error });
+        }
+    };
+    for vm in vms.into_iter().filter(|vm| vm.power_state != PowerState::Running) {
+        tell(observer, "VM", &vm.uuid, snapshot::remove_vm(session, &vm));
+    }
+    for disk in disks {
+        tell(observer, "VDI", &disk.uuid, snapshot::destroy(session, &disk));
+    }
+}
+
+fn tell(observer: &dyn Observer, class: &'static str, uuid: &str, removed: Result<(), XapiError>) {
+    let uuid = uuid.to_owned();
+    observer.event(match removed {
+        Ok(()) => Event::Removed { class, uuid },
+        Err(error) => Event::Stays { class, uuid, error },
+    });
+}
+
+/// Destroys the VM of this reference and its disks, which were marked for that.
+pub fn destroy_replaced(session: &Session, vm: &str) -> Result<(), XapiError> {
+    let vm: VmRecord = snapshot::record(session, vm)?;
+    let drives = snapshot::drives(session, &vm)?;
+    let disks = drives.into_iter().map(|(_, disk)| disk).filter(|disk| !disk.is_sharable);
+    let disks: Vec<VdiRecord> = disks.collect();
+    mark::<VmRecord>(session, &vm.reference, &vm.uuid)?;
+    for disk in &disks {
+        mark::<VdiRecord>(session, &disk.reference, &disk.uuid)?;
+    }
+    snapshot::remove_vm(session, &vm)?;
+    let removed: Vec<_> = disks.iter().map(|disk| snapshot::destroy(session, disk)).collect();
+    removed.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_restore_has_made_is_its_own() {
+        let rows: [(&[(&str, &str)], bool); 6] = [
+            (&[], false),
+            (&[(MARK, "u")], false),
+            (&[(RESTORE, "r")], true),
+            (&[(RESTORE, "r"), (MARK, "u")], true),
+            (&[(RESTORE, "r"), (MARK, "original")], false),
+            (&[(RESTORE, "another"), (MARK, "u")], false),
+        ];
+        for (notes, expected) in rows {
+            let text = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+            let notes: BTreeMap<String, String> = notes.iter().map(text).collect();
+            assert_eq!(is_made("u", &notes, "r"), expected, "{notes:?}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Which networks and addresses a VM's cards have.
+
+use super::super::{After, Inventory, Objection, Overwrite, StoredCard, StoredVm, Wish};
+use super::{Card, Replaced};
+use crate::sink::Macs;
+use crate::xapi::objects::{NetworkRecord, PowerState};
+use crate::xva::ova::seed::Seed;
+
+/// The cards of the VM to be.
+pub fn cards(
+    pool: &Inventory,
+    vm: &StoredVm,
+    wish: &Wish,
+    seed: &mut Seed,
+    replaced: Option<&Replaced>,
+    against: &mut Vec<Objection>,
+) -> Vec<Card> {
+    let macs = macs(wish);
+    let mut cards = Vec::new();
+    for stored in &vm.cards {
+        let mac = match macs {
+            Macs::Keep => stored.mac.clone(),
+            Macs::Replace => seed.mac(),
+        };
+        if macs == Macs::Keep && [After::Start, After::StartPaused].contains(&wish.after) {
+            against.extend(taken(pool, &mac, replaced));
+        }
+        match network(pool, stored, wish) {
+            Ok(network) => cards.push(Card {
+                stored: stored.clone(),
+                network: network.reference.clone(),
+                network_uuid: network.uuid.clone(),
+                network_name: network.name.clone(),
+                mac,
+            }),
+            Err(objection) if against.contains(&objection) => {}
+            Err(objection) => against.push(objection),
+        }
+    }
+    cards
+}
+
+/// A VM that replaces another, or is the same, is known by its addresses.
+fn macs(wish: &Wish) -> Macs {
+    let is_same = wish.overwrite != Overwrite::No || wish.keep_uuid;
+    wish.macs.unwrap_or(if is_same { Macs::Keep } else { Macs::Replace })
+}
+
+/// The network that is named for the card's; else that of the same uuid; else that of the same name.
+fn network<'a>(
+    pool: &'a Inventory,
+    card: &StoredCard,
+    wish: &Wish,
+) -> Result<&'a NetworkRecord, Objection> {
+    let is_of_card = |old: &str| old == card.network_name || old == card.network_uuid;
+    let mapped = wish.networks.iter().find(|(old, _)| is_of_card(old)).map(|(_, new)| new);
+    let uuid = mapped.unwrap_or(&card.network_uuid);
+    let name = mapped.unwrap_or(&card.network_name);
+    if let Some(network) = pool.networks.iter().find(|network| network.uuid == *uuid) {
+        return Ok(network);
+    }
+    let is_called = |network: &&NetworkRecord| !name.is_empty() && network.name == *name;
+    let found: Vec<_> = pool.networks.iter().filter(is_called).collect();
+    match &*found {
+        [network] => Ok(network),
+        [] => {
+            let candidates = pool.networks.iter().map(|network| network.name.clone()).collect();
+            Err(Objection::NoNetwork { name: name.clone(), candidates })
+        }
+        several => {
+            let (class, name, count) = ("network", name.clone(), several.len());
+            Err(Objection::Ambiguous { class, name, count })
+        }
+    }
+}
+
+/// A VM that is on and has the address already.
+fn taken(pool: &Inventory, mac: &str, replaced: Option<&Replaced>) -> Option<Objection> {
+    let same = pool.vifs.iter().filter(|vif| vif.mac.eq_ignore_ascii_case(mac));
+    let mut holders = same.filter_map(|vif| {
+        pool.vms.iter().find(|vm| Some(&vm.reference) == vif.vm.as_ref() && !vm.is_a_snapshot)
+    });
+    let holder = holders.find(|vm| {
+        let is_on = [PowerState::Running, PowerState::Paused].contains(&vm.power_state);
+        is_on && replaced.is_none_or(|replaced| replaced.reference != vm.reference)
+    })?;
+    Some(Objection::TakenMac { vm: holder.name.clone(), mac: mac.to_owned() })
+}
