@@ -91,6 +91,7 @@ pub mod metadata;
 pub mod probe;
 
 pub mod destination;
+pub mod recovery;
 
 pub use address::Address;
 pub use error::XapiError;

@@ -229,7 +229,7 @@ impl Read for Download {
 }
 
 /// Asks for a stream, with a task of its own for every try.
-fn download(session: &Session, wanted: Wanted, proof: Proof) -> Result<Download, XapiError> {
+fn download(session: &Session, wanted: Wanted<'_>, proof: Proof) -> Result<Download, XapiError> {
     session.retrying(Nature::Reads, || {
         let (body, task) = begin(session, &wanted, |request| {
             Ok(match session.transport().get(request)? {

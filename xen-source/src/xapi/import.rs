@@ -133,7 +133,11 @@ fn is_closed(error: &io::Error) -> bool {
 }
 
 /// Nothing has been sent when this fails, so it may be tried again.
-fn offer(session: &Session, wanted: Wanted, length: Option<u64>) -> Result<Import, XapiError> {
+pub(super) fn offer(
+    session: &Session,
+    wanted: Wanted<'_>,
+    length: Option<u64>,
+) -> Result<Import, XapiError> {
     session.retrying(Nature::Reads, || {
         let (upload, task) = begin(session, &wanted, |request| {
             Ok(match session.transport().put(request, length)? {

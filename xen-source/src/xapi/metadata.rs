@@ -5,6 +5,7 @@
 //! [form](form::Form) shows it, too: a pool in the middle of an upgrade gives out the frame of a
 //! database, and calls that a success.
 
+pub mod dump;
 pub mod form;
 
 use std::io::{self, Read};

@@ -8,15 +8,15 @@ use super::task::{Task, TaskState};
 use super::transport::Request;
 
 /// What a transfer is.
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// For people, and the task.
     pub label: String,
     /// `None`: the coordinator.
     pub address: Option<Address>,
     /// Such as `/export`.
-    pub path: &'static str,
+    pub path: &'a str,
     /// Keys need no encoding.
-    pub query: Vec<(&'static str, String)>,
+    pub query: Vec<(&'a str, String)>,
 }
 
 /// A host's answer to a request for a transfer.
@@ -31,7 +31,7 @@ pub enum Answer<T> {
 /// refused ends here, since the host may never have heard of it (contract 1.6).
 pub fn begin<T>(
     session: &Session,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     ask: impl FnMut(&Request<'_>) -> Result<Answer<T>, XapiError>,
 ) -> Result<(T, Task), XapiError> {
     let task = Task::create(session, &wanted.label)?;
@@ -50,7 +50,7 @@ pub fn begin<T>(
 
 fn walk<T>(
     session: &Session,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     task: &Task,
     mut ask: impl FnMut(&Request<'_>) -> Result<Answer<T>, XapiError>,
 ) -> Result<T, XapiError> {
