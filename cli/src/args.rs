@@ -2,8 +2,10 @@
 
 mod backup;
 mod destination;
+mod dr;
 mod maintenance;
 mod pool;
+mod pool_admin;
 mod pool_backup;
 mod reading;
 mod selection;
@@ -15,11 +17,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use backup::{BackupArgs, InputType};
 pub use destination::DestinationArgs;
+pub use dr::{DrAction, DrArgs, RunbookArgs};
 pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
 };
 pub use pool::{CleanupArgs, DoctorArgs, LoginArgs, PoolArgs, VmsArgs, data_channel};
+pub use pool_admin::{FixSuspendedArgs, PoolAction, PoolAdminArgs};
 pub use pool_backup::PoolBackupArgs;
 pub use reading::{
     Checksum, DiffArgs, DumpArgs, ExtractArgs, FilterArgs, Format, GroupBy, LsArgs, RestoreArgs,
@@ -120,6 +124,8 @@ pub enum Command {
     Vms(VmsArgs),
     Cleanup(CleanupArgs),
     Doctor(DoctorArgs),
+    Pool(PoolAdminArgs),
+    Dr(DrArgs),
     Snapshots(SnapshotsArgs),
     Show(ShowArgs),
     Restore(Box<RestoreArgs>),

@@ -5,15 +5,18 @@ mod cat;
 mod check;
 mod cleanup;
 mod completions;
+mod database;
 mod demo;
 mod diff;
 mod doctor;
+mod dr;
 mod dump;
 mod extraction;
 mod init;
 mod key;
 mod ls;
 mod man;
+mod pool;
 mod restore;
 mod show;
 mod snapshots;
@@ -36,6 +39,8 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
         Command::Vms(args) => vms::run(job, args),
         Command::Cleanup(args) => cleanup::run(job, args),
         Command::Doctor(args) => doctor::run(job, args),
+        Command::Pool(args) => pool::run(job, args),
+        Command::Dr(args) => dr::run(job, args),
         Command::Snapshots(args) => snapshots::run(job, args),
         Command::Show(args) => show::run(job, args),
         Command::Restore(args) => restore::run(job, *args),
