@@ -12,6 +12,7 @@
 
 mod destination;
 mod pool;
+mod recovery;
 mod repository;
 
 use std::error::Error;

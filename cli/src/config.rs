@@ -135,6 +135,11 @@ impl Config {
         self.pools.get(name)
     }
 
+    /// The names of all pools in the file.
+    pub fn pool_names(&self) -> impl Iterator<Item = &str> {
+        self.pools.keys().map(String::as_str)
+    }
+
     /// The pool that is meant if none is named.
     pub fn default_pool(&self) -> Option<(&str, &PoolProfile)> {
         let name = self.default_pool.as_deref()?;

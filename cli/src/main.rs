@@ -28,6 +28,7 @@ mod report;
 mod job;
 mod progress;
 
+mod confirmation;
 mod connection;
 mod record;
 mod selection;

@@ -148,7 +148,9 @@ pub fn on_refusal(error: &ApiError) -> String {
         code if code.starts_with("SR_BACKEND_FAILURE") => {
             "/var/log/SMlog on the host says what its storage met"
         }
-        _ => "/var/log/xensource.log on the host says more",
+        code => {
+            super::recovery::on_code(code).unwrap_or("/var/log/xensource.log on the host says more")
+        }
     };
     format!("nothing in the repository is damaged; {advice}")
 }

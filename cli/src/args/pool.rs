@@ -7,7 +7,7 @@ use clap::Args;
 use xen_source::xapi::{Address, DataChannel, Fingerprint, XapiError};
 
 /// How to log in to a pool.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Pool")]
 pub struct LoginArgs {
     /// User of the pool [default: that of the configuration, else root]

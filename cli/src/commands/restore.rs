@@ -2,6 +2,7 @@
 
 mod course;
 mod meant;
+mod metadata;
 mod new_file;
 mod outcome;
 mod plan;
