@@ -87,9 +87,6 @@ fn on_objection(objection: &Objection) -> String {
             "say what takes its place with --network '{name}=NEW'; the pool has {}",
             list(candidates)
         ),
-        Objection::UnknownMapping { .. } => {
-            "`xenith show` lists its networks; leave this --network out".to_owned()
-        }
         Objection::TakenUuid { .. } => {
             "leave --keep-uuid out, or put the VM in its place with --overwrite".to_owned()
         }
@@ -143,6 +140,10 @@ pub fn on_restore(error: &RestoreError) -> Advice {
         RestoreError::Differs { .. } => failed(
             "nothing in the repository is damaged: look at the storage of the pool \
              (/var/log/SMlog on the host), and restore to another SR",
+        ),
+        RestoreError::Taken { .. } => failed(
+            "somebody else has made that VM meanwhile; leave --keep-uuid out, and nothing in the \
+             repository is damaged",
         ),
         RestoreError::NotStarted { source, .. } => Advice {
             exit: Exit::Partly,

@@ -87,7 +87,10 @@ pub struct DestinationArgs {
         conflicts_with_all = ["sr", "disk_srs", "chosen_disks", "disks_only", "overwrite", "verify"]
     )]
     pub metadata_only: bool,
-    /// Restore a database of hosts although one with the same UUID is alive in another pool
+    /// With --metadata-only: the disk that took the place of another, by UUIDs; repeat it for several
+    #[arg(long = "vdi", value_name = "OLD=NEW", value_parser = pair, requires = "pool")]
+    pub vdis: Vec<(String, String)>,
+    /// Restore a database although one of its hosts is alive in another pool
     #[arg(long, requires = "pool")]
     pub allow_duplicate_uuid: bool,
     /// Do not ask before a database replaces that of a pool

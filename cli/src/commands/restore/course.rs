@@ -36,6 +36,8 @@ pub enum NoteKind {
     Stays,
     /// A mark of this program could not be removed from the VM.
     MarkStays,
+    /// The VM that was to be replaced is not as it was before.
+    NotBack,
     /// The VM that was replaced could not be removed.
     ReplacedStays,
 }
@@ -88,6 +90,10 @@ impl Observer for Course<'_> {
                 let message =
                     format!("a mark stays in the other_config of the VM, which is whole ({error})");
                 note(NoteKind::MarkStays, message);
+            }
+            Event::NotBack { name, error } => {
+                let message = format!("the VM {name} is not as it was ({})", in_words(&error));
+                note(NoteKind::NotBack, message);
             }
             Event::ReplacedStays { name, error } => {
                 let error = in_words(&error);

@@ -58,7 +58,7 @@ struct Replaced {
 struct DiskMade {
     name: String,
     size: u64,
-    data: Option<u64>,
+    data: u64,
     sr: String,
     sr_uuid: String,
     sr_free: Option<u64>,
@@ -205,7 +205,7 @@ impl Outcome {
             table.row([
                 disk.name.clone(),
                 size::bytes(disk.size),
-                disk.data.map(size::bytes).unwrap_or_default(),
+                size::bytes(disk.data),
                 disk.sr.clone(),
                 last.unwrap_or_default(),
             ]);

@@ -14,10 +14,11 @@ use xen_source::xapi::destination::{self, Inventory, Plan, Restored, StoredVm, W
 
 use super::course::{Course, notes_text};
 use super::meant::{self, Becomes};
+use super::metadata::{Order, restore_metadata};
 use super::outcome::Outcome;
 use super::stoppable::Stoppable;
 use super::wished::wish;
-use crate::advice::{Doing as _, Failure, Objections, refused};
+use crate::advice::{Doing as _, Failure, Objections};
 use crate::args::{PoolArgs, RestoreArgs};
 use crate::connection;
 use crate::exit::Exit;
@@ -34,6 +35,14 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
     let snapshots = selection::all(&repository)?;
     let (snapshot, becomes) =
         meant::find(snapshots, &text, &Filter::from(filter), to.metadata_only)?;
+    let order = Order {
+        dry_run,
+        force,
+        yes: to.yes,
+        allow_duplicate_uuid: to.allow_duplicate_uuid,
+        keep_uuid: to.keep_uuid,
+        vdis: to.vdis.clone(),
+    };
     let wish = wish(&snapshot, &extract, &to, force, random(&RealSurroundings));
     let pool = connection::open(job, PoolArgs { pool: to.pool, login: to.login })?;
     let way = Way { job, repository: &repository, snapshot: &snapshot, pool: &pool };
@@ -41,7 +50,7 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
         Becomes::Vm if dry_run => way.tell_plan(&wish),
         Becomes::Vm => way.restore(&wish),
         Becomes::Record | Becomes::Database | Becomes::Host => {
-            refused(way.doing(), "metadata cannot go back yet", "restore it with --target")
+            restore_metadata(job, &pool, &repository, &snapshot, &order)
         }
     }
 }
