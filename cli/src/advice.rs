@@ -31,7 +31,6 @@ use engine::source::{ContentError, SourceError};
 use engine::storage::StorageError;
 use serde::Serialize;
 use xen_source::xapi::XapiError;
-use xen_source::xapi::destination::RestoreError;
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
@@ -39,7 +38,7 @@ use crate::hooks::HookError;
 use crate::password::PasswordError;
 use crate::text::{Form, printable};
 use destination::ObjectionMessage;
-pub use destination::Objections;
+pub use destination::{Objections, Unrestored};
 
 /// Something that was not done.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ pub enum Fault {
     Objections(#[from] Objections),
     /// A restore into a pool did not succeed.
     #[error(transparent)]
-    Restore(#[from] RestoreError),
+    Restore(#[from] Unrestored),
     /// The configuration file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -169,6 +168,9 @@ pub struct ErrorMessage {
     /// What stands against a restore, one by one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     objections: Vec<ObjectionMessage>,
+    /// What a restore that failed could not put in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<String>,
 }
 
 impl Failure {
@@ -213,7 +215,8 @@ impl Failure {
             message = format!("{message}: {cause}");
         }
         let objections = self.objections();
-        ErrorMessage { message_type: "error", code: exit.code(), message, hint, objections }
+        let (message_type, code, left) = ("error", exit.code(), self.left().to_vec());
+        ErrorMessage { message_type, code, message, hint, objections, left }
     }
 
     /// What is behind it, in a few words.
@@ -233,6 +236,9 @@ impl Failure {
             // Writing to a string does not fail.
             let _ = writeln!(text, "  cause: {cause}");
         }
+        for left in self.left() {
+            let _ = writeln!(text, "  note: {left}");
+        }
         let _ = writeln!(text, "  hint: {}", self.advice().hint);
         text
     }
@@ -249,6 +255,13 @@ impl Failure {
         }
     }
 
+    fn left(&self) -> &[String] {
+        match &self.fault {
+            Fault::Restore(failed) => &failed.left,
+            _ => &[],
+        }
+    }
+
     fn advice(&self) -> Advice {
         match &self.fault {
             Fault::Open(error) => repository::on_open(error),
@@ -262,7 +275,7 @@ impl Failure {
             Fault::Key(error) => failed(repository::on_key(error)),
             Fault::Pool(error) => failed(pool::on_pool(error)),
             Fault::Objections(objections) => objections.advice(),
-            Fault::Restore(error) => destination::on_restore(error),
+            Fault::Restore(failed) => destination::on_restore(&failed.error),
             Fault::Config(error) => failed(on_config(error)),
             Fault::Password(error) => failed(on_password(error)),
             Fault::Workers(_) => failed("name fewer with --threads; nothing was done"),

@@ -1,5 +1,6 @@
 //! What to do about a restore into a pool that cannot be, or did not succeed.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::Serialize;
@@ -21,6 +22,27 @@ pub struct ObjectionMessage {
     pub message: String,
     /// What to do about it.
     pub hint: String,
+}
+
+/// A restore that failed on its way.
+#[derive(Debug)]
+pub struct Unrestored {
+    /// Why.
+    pub error: RestoreError,
+    /// What it could not put in order, in words.
+    pub left: Vec<String>,
+}
+
+impl fmt::Display for Unrestored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for Unrestored {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
 }
 
 impl Objections {

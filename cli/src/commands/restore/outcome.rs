@@ -72,7 +72,8 @@ struct DiskMade {
 #[derive(Debug, Serialize)]
 struct CardMade {
     device: String,
-    mac: String,
+    /// `None` before it is made, unless it is kept.
+    mac: Option<String>,
     network: String,
     network_uuid: String,
     /// Where it was before.
@@ -124,7 +125,7 @@ impl Outcome {
             vm.uuid = made.uuid;
         }
         for (card, mac) in self.cards.iter_mut().zip(made.macs) {
-            card.mac = mac;
+            card.mac = Some(mac);
         }
         if let Some(replaced) = &mut self.replaced {
             replaced.name = made.replaced.map(|(_, name)| name);
@@ -221,7 +222,8 @@ impl Outcome {
                 true => card.network.clone(),
                 false => format!("{} (was {})", card.network, card.old_network),
             };
-            table.row([card.device.clone(), card.mac.clone(), network]);
+            let mac = card.mac.as_deref().unwrap_or("a new one");
+            table.row([card.device.clone(), mac.to_owned(), network]);
         }
         if self.cards.is_empty() { String::new() } else { table.lines("  ") }
     }
@@ -251,7 +253,7 @@ impl CardMade {
     fn of(card: &Card) -> Self {
         Self {
             device: card.stored.device.clone(),
-            mac: card.mac.clone(),
+            mac: (card.mac == card.stored.mac).then(|| card.mac.clone()),
             network: card.network_name.clone(),
             network_uuid: card.network_uuid.clone(),
             old_network: card.stored.network_name.clone(),
@@ -272,4 +274,84 @@ fn power_state(plan: &Plan) -> &'static str {
 
 fn free_bytes(sr: &SrRecord) -> u64 {
     sr.size_bytes.saturating_sub(sr.used_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            message_type: "restored",
+            snapshot: "a1c4".to_owned(),
+            dry_run: false,
+            pool: "prod".to_owned(),
+            vm: Some(VmMade {
+                name: "web01".to_owned(),
+                uuid: Some("0c51".to_owned()),
+                memory: 2 << 30,
+                power_state: "halted",
+            }),
+            replaced: Some(Replaced {
+                uuid: "77aa".to_owned(),
+                old_name: "web01".to_owned(),
+                name: Some("web01.replaced-20261122".to_owned()),
+            }),
+            disks: vec![DiskMade {
+                name: "xvda".to_owned(),
+                size: 100 << 30,
+                data: 31 << 30,
+                sr: "nfs-fast".to_owned(),
+                sr_uuid: "5a5a".to_owned(),
+                sr_free: Some(1 << 40),
+                uuid: Some("d1d1".to_owned()),
+                verified: true,
+            }],
+            cards: vec![CardMade {
+                device: "0".to_owned(),
+                mac: Some("00:16:3e:5d:00:01".to_owned()),
+                network: "dr-lan".to_owned(),
+                network_uuid: "1111".to_owned(),
+                old_network: "prod-lan".to_owned(),
+            }],
+            steps: Vec::new(),
+            notes: Vec::new(),
+            elapsed_ms: Some(200_000),
+            rate: Some(512 << 20),
+        }
+    }
+
+    #[test]
+    fn a_vm_that_was_made_is_told_with_its_disks_and_the_old_one() {
+        let expected = "\
+restored web01 (0c51) to pool prod: 100 GiB in 3:20 (512 MiB/s), every disk read back and compared; it is halted
+  Disk     Size      Data  SR        UUID
+  xvda  100 GiB  31.0 GiB  nfs-fast  d1d1
+  Card  MAC                Network
+  0     00:16:3e:5d:00:01  dr-lan (was prod-lan)
+the old web01 stays as web01.replaced-20261122 (77aa)
+";
+        assert_eq!(outcome().text(), expected);
+    }
+
+    #[test]
+    fn disks_without_a_vm_are_told_with_their_uuids() {
+        let mut outcome = Outcome { vm: None, replaced: None, cards: Vec::new(), ..outcome() };
+        outcome.disks[0].verified = false;
+        let expected = "\
+restored 1 disk to pool prod: 100 GiB in 3:20 (512 MiB/s)
+  Disk     Size      Data  SR        UUID
+  xvda  100 GiB  31.0 GiB  nfs-fast  d1d1
+";
+        assert_eq!(outcome.text(), expected);
+    }
+
+    #[test]
+    fn a_dry_run_tells_what_is_free() {
+        let text = Outcome { dry_run: true, ..outcome() }.disks_text();
+        assert_eq!(
+            text,
+            "  Disk     Size      Data  SR        Free\n  xvda  100 GiB  31.0 GiB  nfs-fast  1.0 TiB\n"
+        );
+    }
 }

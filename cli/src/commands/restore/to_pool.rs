@@ -18,7 +18,7 @@ use super::metadata::{Order, restore_metadata};
 use super::outcome::Outcome;
 use super::stoppable::Stoppable;
 use super::wished::wish;
-use crate::advice::{Doing as _, Failure, Objections};
+use crate::advice::{Doing as _, Failure, Objections, Unrestored};
 use crate::args::{PoolArgs, RestoreArgs};
 use crate::connection;
 use crate::exit::Exit;
@@ -112,7 +112,7 @@ impl Way<'_> {
         Ok((inventory, plan))
     }
 
-    /// Walks the plan. Tells what it leaves behind, whether it succeeds or not.
+    /// Walks the plan. What it cannot put in order is told, whether it succeeds or not.
     fn walk(
         &self,
         reader: &Reader<'_>,
@@ -129,12 +129,15 @@ impl Way<'_> {
         let made = destination::restore(session, &Stoppable::new(&content), plan, &course);
         drop(content);
         drop(lane);
-        outcome.notes = course.notes();
-        progress.aside(|| {
-            report.remark(&course.removal());
-            report.warning(&notes_text(&outcome.notes));
+        let notes = course.notes();
+        let made = made.map_err(|error| {
+            progress.aside(|| report.remark(&course.removal()));
+            Unrestored { error, left: notes.iter().map(|note| note.message.clone()).collect() }
         });
-        made.doing(|| self.doing())
+        let restored = made.doing(|| self.doing())?;
+        progress.aside(|| report.warning(&notes_text(&notes)));
+        outcome.notes = notes;
+        Ok(restored)
     }
 
     fn doing(&self) -> String {
