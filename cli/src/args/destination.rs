@@ -15,8 +15,7 @@ pub struct DestinationArgs {
         long = "to-pool",
         value_name = "NAME|URL",
         value_delimiter = ',',
-        value_parser = address,
-        conflicts_with_all = ["format", "checksum"]
+        value_parser = address
     )]
     pub pool: Vec<Address>,
     /// Storage repository for the disks [default: that of the pool]
@@ -140,8 +139,6 @@ mod tests {
         check_taken("--target x.xva");
         check_taken("--to-pool prod");
         check_refused("");
-        check_refused("--target x.xva --to-pool prod");
-        check_refused("--to-pool prod --format raw");
         for only_a_pool in ["--sr a", "--disks xvda", "--start", "--overwrite", "--verify"] {
             check_refused(&format!("--target x.xva {only_a_pool}"));
         }

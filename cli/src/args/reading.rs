@@ -98,13 +98,7 @@ pub struct RestoreArgs {
     /// Id of the snapshot, the beginning of one, or `latest`
     pub snapshot: String,
     /// File to write; a directory gets a file for each disk, or one XVA; `-` is standard output
-    #[arg(
-        short,
-        long,
-        value_name = "FILE|DIR|-",
-        required_unless_present = "pool",
-        conflicts_with = "pool"
-    )]
+    #[arg(short, long, value_name = "FILE|DIR|-", required_unless_present = "pool")]
     pub target: Option<String>,
     /// What to write.
     #[command(flatten)]

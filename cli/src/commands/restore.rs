@@ -21,7 +21,7 @@ use xen_source::{Form as XvaForm, RawOutput};
 
 use super::dump;
 use super::extraction;
-use crate::advice::{Doing as _, Failure, Fault};
+use crate::advice::{Doing as _, Failure, Fault, refused};
 use crate::args::RestoreArgs;
 use crate::exit::Exit;
 use crate::job::{Job, Writes};
@@ -61,9 +61,15 @@ struct RestoredFile {
 
 /// Restores a snapshot.
 pub fn run(job: &Job, mut args: RestoreArgs) -> Result<Exit, Failure> {
-    match args.target.take() {
-        Some(target) => to_files(job, args, &Target::of(&target)),
-        None => to_pool::run(job, args),
+    // Were the target to exclude the pool by clap, what needs a pool would be taken without one.
+    match (args.target.take(), args.to.pool.is_empty()) {
+        (Some(target), true) => to_files(job, args, &Target::of(&target)),
+        (None, _) => to_pool::run(job, args),
+        (Some(target), false) => refused(
+            "cannot restore to two places at once",
+            format!("one is {target}, and the other is a pool"),
+            "run it once for each; nothing was done",
+        ),
     }
 }
 

@@ -18,7 +18,7 @@ use super::metadata::{Order, restore_metadata};
 use super::outcome::Outcome;
 use super::stoppable::Stoppable;
 use super::wished::wish;
-use crate::advice::{Doing as _, Failure, Objections, Unrestored};
+use crate::advice::{Doing as _, Failure, Objections, Unrestored, refused};
 use crate::args::{PoolArgs, RestoreArgs};
 use crate::connection;
 use crate::exit::Exit;
@@ -31,6 +31,13 @@ use crate::selection;
 /// Restores a snapshot to a pool.
 pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
     let RestoreArgs { snapshot: text, extract, filter, force, dry_run, to, .. } = args;
+    if extract.format.is_some() || extract.checksum.is_some() {
+        return refused(
+            "cannot restore to a pool in a form of files",
+            "--format and --checksum say how files are written",
+            "leave them out: the pool says what it needs; nothing was done",
+        );
+    }
     let repository = job.open(Writes::Kept)?;
     let snapshots = selection::all(&repository)?;
     let (snapshot, becomes) =
