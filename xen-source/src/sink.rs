@@ -94,9 +94,9 @@ pub fn write_for_pool(
     let Some(record) = record_of(content)? else {
         return invalid("the snapshot has no VM record");
     };
-    let plan = edited(content, &record, chosen_disks(content, Some(disks))?, |edits| {
-        edits.for_pool(wanted);
-    })?;
+    let disks = chosen_disks(content, Some(disks))?;
+    let mut plan = edited(content, &record, disks, |edits| edits.for_pool(wanted))?;
+    plan.layout = plan.layout.with_checksum(wanted.checksum);
     write_plan(content, out, plan)
 }
 
@@ -240,8 +240,7 @@ fn plan_from_record(
         }
     })?;
     if let Some(checksum) = options.checksum {
-        let ids = plan.layout.disks.into_iter().map(|disk| disk.id);
-        plan.layout = Layout::canonical(ids, checksum);
+        plan.layout = plan.layout.with_checksum(checksum);
     }
     Ok(plan)
 }

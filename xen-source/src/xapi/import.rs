@@ -77,13 +77,13 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// What the pool said.
+    /// What the pool said, or that the task has not moved for as long as a stream may be silent.
     pub fn finish(mut self) -> Result<Value, XapiError> {
         if let Some(upload) = self.upload.take() {
             // A host that has closed already may have all that it needs (contract 0.8).
             let _ = upload.finish();
         }
-        self.task.wait()
+        self.task.wait_while_moving()
     }
 
     /// Breaks it off, and waits a while for the host to take away what it has made.

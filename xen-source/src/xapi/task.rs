@@ -119,6 +119,28 @@ impl Task {
         }
     }
 
+    /// Waits for its end as long as it moves, and takes its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`], or that it has not moved for as long as a stream may be silent.
+    pub fn wait_while_moving(&self) -> Result<Value, XapiError> {
+        let silence = self.session.transport().settings().stall_timeout;
+        let most = silence.map_or(u64::MAX, |silence| silence.as_secs() / TASK_PAUSE.as_secs());
+        let (mut latest, mut looks) = (-1.0, 0);
+        loop {
+            let state = self.look()?;
+            match state {
+                TaskState::Pending { progress } if progress > latest => {
+                    (latest, looks) = (progress, 0);
+                }
+                TaskState::Pending { .. } if looks < most => looks += 1,
+                ended => return result_of(&self.success(ended)?),
+            }
+            self.session.pause(TASK_PAUSE);
+        }
+    }
+
     /// The result of a task that ended well.
     pub fn success(&self, state: TaskState) -> Result<String, XapiError> {
         let label = self.label.clone();

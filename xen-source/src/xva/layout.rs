@@ -82,6 +82,11 @@ impl Layout {
         Self { chunk_len: CHUNK_LEN, record, disks, tail: Tail::Zeros(0) }
     }
 
+    /// A canonical layout, with other checksums.
+    pub fn with_checksum(self, checksum: ChecksumKind) -> Self {
+        Self::canonical(self.disks.into_iter().map(|disk| disk.id), checksum)
+    }
+
     /// Encodes as deterministic CBOR. `None` never happens; the encoder's type allows it.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Encoder::new(Vec::new());

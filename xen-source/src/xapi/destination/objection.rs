@@ -81,6 +81,12 @@ pub enum Objection {
         /// Names of networks that are here.
         candidates: Vec<String>,
     },
+    /// A mapping of a network that the VM does not have.
+    #[error("the VM has no network {name}")]
+    UnknownMapping {
+        /// As it was named.
+        name: String,
+    },
     /// There is a VM of this uuid.
     #[error("the pool has a VM of the uuid {uuid}: {vm}")]
     TakenUuid {

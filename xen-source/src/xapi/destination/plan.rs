@@ -7,6 +7,7 @@ mod storage;
 use super::{
     After, Inventory, Objection, Scope, Step, StoredCard, StoredVm, VmDisk, Wish, WishedForm,
 };
+use crate::xva::checksum::ChecksumKind;
 use crate::xva::ova::seed::Seed;
 
 /// How a VM comes into the pool.
@@ -43,6 +44,8 @@ pub struct Plan {
     pub has_memory: bool,
     /// The version of xapi that its record claims, if not its own.
     pub claimed_version: Option<(u64, u64)>,
+    /// Checksums that the pool knows.
+    pub(super) checksum: ChecksumKind,
     /// Whether every disk is read back.
     pub verify: bool,
     /// What is done, in order.
@@ -164,6 +167,7 @@ pub fn plan(pool: &Inventory, vm: &StoredVm, wish: &Wish) -> Result<Plan, Vec<Ob
         after: wish.after,
         has_memory,
         claimed_version,
+        checksum: identity::checksum(pool),
         verify: wish.verify,
         steps: Vec::new(),
         memory_bytes: vm.memory_bytes,

@@ -129,6 +129,7 @@ impl Run<'_> {
             is_suspended: plan.has_memory,
             mark: (made::RESTORE, &plan.mark),
             version: plan.claimed_version,
+            checksum: plan.checksum,
             dropped_notes: &[made::RESTORE, MARK, BY, TAKING, POWER_MARK],
         };
         let import = import::vm(session, &plan.name, Some(&plan.record_sr.uuid), identity)?;

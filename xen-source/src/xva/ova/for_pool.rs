@@ -5,6 +5,7 @@
 use super::Object;
 use super::edit::Edits;
 use super::tree::Value;
+use crate::xva::checksum::ChecksumKind;
 use quick_xml::escape::escape;
 
 /// What a pool is to get instead of what the record says.
@@ -20,6 +21,8 @@ pub struct ForPool<'a> {
     pub mark: (&'a str, &'a str),
     /// The version of xapi that is claimed, if not the record's.
     pub version: Option<(u64, u64)>,
+    /// Checksums that the pool knows.
+    pub checksum: ChecksumKind,
     /// Keys of notes that go.
     pub dropped_notes: &'a [&'a str],
 }

@@ -2,7 +2,10 @@
 
 use super::super::{Inventory, Objection, Overwrite, Scope, StoredVm, Wish};
 use super::Replaced;
+use super::cards::macs;
+use crate::sink::Macs;
 use crate::xapi::objects::{PowerState, VmRecord};
+use crate::xva::checksum::ChecksumKind;
 
 /// The VM that is to be replaced: that of the same uuid, else the only one of the same name.
 pub fn replaced(
@@ -17,7 +20,9 @@ pub fn replaced(
     if wish.name.is_some() {
         against.push(Objection::NameAndOverwrite);
     }
-    let by_uuid = vms(pool).find(|one| Some(&one.uuid) == vm.uuid.as_ref());
+    let was_replaced = format!("{}{REPLACED}", vm.name);
+    let is_same = |one: &&VmRecord| Some(&one.uuid) == vm.uuid.as_ref();
+    let by_uuid = vms(pool).find(|one| is_same(one) && !one.name.starts_with(&was_replaced));
     let by_name: Vec<_> = vms(pool).filter(|one| one.name == vm.name).collect();
     let old = match (by_uuid, &*by_name) {
         (Some(old), _) => old,
@@ -42,20 +47,23 @@ pub fn replaced(
         uuid: old.uuid.clone(),
         name: old.name.clone(),
         new_name: name_of_replaced(pool, &old.name),
-        is_shut_down: old.power_state != PowerState::Halted,
+        // One that is suspended stays so under its new name, with its memory.
+        is_shut_down: [PowerState::Running, PowerState::Paused].contains(&old.power_state),
         is_destroyed: wish.overwrite == Overwrite::Destroy,
     })
 }
 
-/// Memory of a suspended VM would be lost by a shutdown.
+/// What stands between a replaced VM's name and the date.
+const REPLACED: &str = ".replaced-";
+
 fn not_off(old: &VmRecord, wish: &Wish) -> Option<Objection> {
     let state = match old.power_state {
         PowerState::Halted => return None,
-        PowerState::Running | PowerState::Paused if wish.shutdown_first => return None,
+        PowerState::Other => "in a state that is not known",
+        _ if wish.shutdown_first => return None,
         PowerState::Running => "running",
         PowerState::Paused => "paused",
         PowerState::Suspended => "suspended",
-        PowerState::Other => "in a state that is not known",
     };
     Some(Objection::NotOff { name: old.name.clone(), state })
 }
@@ -63,7 +71,7 @@ fn not_off(old: &VmRecord, wish: &Wish) -> Option<Objection> {
 /// `NAME.replaced-DATE`, or that with a number if it was replaced today before.
 fn name_of_replaced(pool: &Inventory, name: &str) -> String {
     let date: String = pool.now.chars().filter(char::is_ascii_digit).take(8).collect();
-    let first = format!("{name}.replaced-{date}").trim_end_matches('-').to_owned();
+    let first = format!("{name}{REPLACED}{date}").trim_end_matches('-').to_owned();
     let is_taken = |name: &String| pool.vms.iter().any(|vm| vm.name == *name);
     if !is_taken(&first) {
         return first;
@@ -85,19 +93,24 @@ pub fn check(pool: &Inventory, vm: &StoredVm, wish: &Wish, against: &mut Vec<Obj
     if wish.overwrite == Overwrite::No && vms(pool).any(|one| one.name == *name) {
         against.push(Objection::TakenName { name: name.clone() });
     }
-    if !wish.keep_uuid {
-        return;
+    check_uuid(pool, vm, wish, against);
+    check_seed(pool, vm, wish, against);
+}
+
+fn check_uuid(pool: &Inventory, vm: &StoredVm, wish: &Wish, against: &mut Vec<Objection>) {
+    let Some(uuid) = vm.uuid.as_ref().filter(|_| wish.keep_uuid) else { return };
+    if let Some(one) = pool.vms.iter().find(|one| one.uuid == *uuid) {
+        against.push(Objection::TakenUuid { uuid: uuid.clone(), vm: one.name.clone() });
     }
-    if let (Some(uuid), Some(one)) =
-        (&vm.uuid, pool.vms.iter().find(|one| Some(&one.uuid) == vm.uuid.as_ref()))
-    {
-        let (uuid, vm) = (uuid.clone(), one.name.clone());
-        against.push(Objection::TakenUuid { uuid, vm });
-    }
-    let Some(seed) = &vm.mac_seed else { return };
+}
+
+/// Two VMs of one seed make the same addresses. What is replaced has it, too.
+fn check_seed(pool: &Inventory, vm: &StoredVm, wish: &Wish, against: &mut Vec<Objection>) {
+    let is_kept = macs(wish) == Macs::Keep && wish.overwrite == Overwrite::No;
+    let Some(seed) = vm.mac_seed.as_ref().filter(|_| is_kept) else { return };
     let has_seed = |one: &&VmRecord| one.other_config.get("mac_seed") == Some(seed);
     let mut others = pool.vms.iter().filter(|one| !one.is_a_snapshot);
-    if let Some(one) = others.find(|one| has_seed(one) && Some(&one.uuid) != vm.uuid.as_ref()) {
+    if let Some(one) = others.find(has_seed) {
         let (seed, vm) = (seed.clone(), one.name.clone());
         against.push(Objection::TakenMacSeed { vm, seed });
     }
@@ -117,6 +130,17 @@ pub fn claimed_version(
     let text = |(major, minor): (u64, u64)| format!("{major}.{minor}");
     against.push(Objection::NewerVersion { stored: text(stored), pool: text(here) });
     Some(here)
+}
+
+/// The xapi that brought XXH64 (contract 3.7).
+const XXH64_SINCE: (u64, u64) = (1, 170);
+
+/// The checksums that the pool knows.
+pub fn checksum(pool: &Inventory) -> ChecksumKind {
+    match pool.xapi_version() {
+        Some(version) if version < XXH64_SINCE => ChecksumKind::Sha1,
+        _ => ChecksumKind::Xxh64,
+    }
 }
 
 /// VMs as people see them.
