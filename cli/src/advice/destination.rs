@@ -109,6 +109,9 @@ fn on_objection(objection: &Objection) -> String {
             "say what takes its place with --network '{name}=NEW'; the pool has {}",
             list(candidates)
         ),
+        Objection::UnknownMapping { .. } => {
+            "`xenith show` lists its networks; leave this --network out".to_owned()
+        }
         Objection::TakenUuid { .. } => {
             "leave --keep-uuid out, or put the VM in its place with --overwrite".to_owned()
         }

@@ -56,7 +56,10 @@ struct Replaced {
 /// A disk.
 #[derive(Debug, Serialize)]
 struct DiskMade {
+    /// `xvda`.
     name: String,
+    /// What people call it on the pool.
+    label: String,
     size: u64,
     data: u64,
     sr: String,
@@ -237,7 +240,8 @@ impl DiskMade {
     fn planned(target: &TargetDisk, pool: &Inventory) -> Self {
         let sr = pool.srs.iter().find(|sr| sr.reference == target.sr.reference);
         Self {
-            name: target.disk.name.clone(),
+            name: target.disk.stored_name.clone(),
+            label: target.disk.name.clone(),
             size: target.disk.size_bytes,
             data: target.disk.data_bytes,
             sr: target.sr.name.clone(),
@@ -299,6 +303,7 @@ mod tests {
             }),
             disks: vec![DiskMade {
                 name: "xvda".to_owned(),
+                label: "root".to_owned(),
                 size: 100 << 30,
                 data: 31 << 30,
                 sr: "nfs-fast".to_owned(),
