@@ -13,7 +13,7 @@ use super::import::{Identity, Import, offer};
 use super::objects::HostRecord;
 use super::pool::Pool;
 use super::route::Wanted;
-use crate::xva::ova::MEMBER_NAME;
+use crate::xva::ova::{MEMBER_NAME, OvaXml};
 use crate::xva::tar::{BLOCK_LEN, padding_len, v7_header};
 
 /// Whether something is done, or only tried by the pool.
@@ -90,6 +90,17 @@ pub fn records(
     let label = format!("import of the records of {label}");
     let wanted = Wanted { label, address: None, path: "/import_metadata", query };
     offer(pool.session(), wanted, Some(length_bytes))
+}
+
+/// What a stored record calls its disks, and what they were called: a VM that was read by a snapshot
+/// of it has the disks of the snapshot in its record, which are long gone. `keys` are the uuids of
+/// the disks, in the order in which they came; `None` if the record has other disks.
+pub fn snapshot_disks(record: &OvaXml, keys: &[&str]) -> Option<Vec<(String, String)>> {
+    let mut disks: Vec<_> = record.disks().iter().collect();
+    disks.sort_unstable_by_key(|disk| &disk.id); // the order in which hosts send them (contract 0.7)
+    let pairs = disks.iter().zip(keys).map(|(disk, key)| (disk.uuid.clone(), (*key).to_owned()));
+    let differ = pairs.filter(|(old, key)| old != key && !key.is_empty());
+    (disks.len() == keys.len()).then(|| differ.collect())
 }
 
 /// A record as hosts import it without disks: a tar of `ova.xml` and nothing else (contract 2.2).

@@ -7,6 +7,7 @@ mod metadata;
 mod power_calls;
 mod powers;
 mod ranged;
+mod recovery;
 mod sessions;
 mod sources;
 mod tls;

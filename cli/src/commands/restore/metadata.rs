@@ -14,11 +14,11 @@ use engine::restore::SnapshotContent;
 use engine::source::{Content as _, ContentError};
 use repo_format::snapshot::{DiskRole, Snapshot};
 use serde::Serialize;
-use xen_source::RawOutput;
 use xen_source::xapi::import::{Identity, Import};
 use xen_source::xapi::recovery::{self, RecordsOptions, Rehearsal};
 use xen_source::xapi::value::Value;
 use xen_source::xapi::{HostRecord, Pool, XapiError};
+use xen_source::{OvaXml, RawOutput};
 
 use crate::advice::{Doing as _, Failure, Fault, refused};
 use crate::commands::database as stored;
@@ -157,26 +157,62 @@ impl Way<'_> {
     fn import(&self, rehearsal: Rehearsal) -> Result<Value, Failure> {
         let order = self.order;
         let identity = if order.keep_uuid { Identity::Same } else { Identity::New };
-        let options = RecordsOptions { rehearsal, identity, vdis: order.vdis.clone() };
-        let begin = |length_bytes| {
+        let mut options = RecordsOptions { rehearsal, identity, vdis: order.vdis.clone() };
+        let begin = |length_bytes, options: &RecordsOptions| {
             let name = subject(self.snapshot);
-            recovery::records(self.pool, name, length_bytes, &options).doing(|| self.doing())
+            recovery::records(self.pool, name, length_bytes, options).doing(|| self.doing())
         };
         let record = self.snapshot.disks.iter().position(|disk| disk.role == DiskRole::Record);
         let Some(record) = record else {
             let place = stored::place(self.snapshot)?;
-            return self.send(place, begin(self.snapshot.disks[place].size_bytes)?);
+            return self.send(place, begin(self.snapshot.disks[place].size_bytes, &options)?);
         };
+        let record = self.record(record)?;
+        options.vdis = self.disks(&record)?;
+        let tar = recovery::tar_of_record(record.text().as_bytes());
+        let mut import = begin(tar.len() as u64, &options)?;
+        let sent = io::Write::write_all(&mut import, &tar).map_err(ContentError::Output);
+        sent.map_err(fault).doing(|| self.doing())?;
+        import.finish().doing(|| self.doing())
+    }
+
+    /// The record of a VM that was saved with its disks.
+    fn record(&self, place: usize) -> Result<OvaXml, Failure> {
         let reader = Reader::open(self.repository).doing(|| self.doing())?;
         let workers = self.job.workers()?;
         let progress = Progress::new(&self.job.report);
         let content = SnapshotContent::new(&reader, &workers, self.snapshot, &progress);
-        let record = content.read_stream(record, RECORD_LEN_MAX).doing(|| self.doing())?;
-        let tar = recovery::tar_of_record(&record);
-        let mut import = begin(tar.len() as u64)?;
-        let sent = io::Write::write_all(&mut import, &tar).map_err(ContentError::Output);
-        sent.map_err(fault).doing(|| self.doing())?;
-        import.finish().doing(|| self.doing())
+        let text = content.read_stream(place, RECORD_LEN_MAX).doing(|| self.doing())?;
+        let record = String::from_utf8(text).ok().and_then(|text| OvaXml::parse(text).ok());
+        let Some(record) = record else {
+            return self.no_record("its record cannot be read");
+        };
+        let own = record.vm().map(|vm| vm.uuid.as_str());
+        match self.order.keep_uuid && own != self.snapshot.origin.vm_uuid.as_deref() {
+            true => self.no_record("its record is that of a snapshot of the VM, with another uuid"),
+            false => Ok(record),
+        }
+    }
+
+    /// Which disks of the pool those of the record are: what was said, else those that were saved.
+    fn disks(&self, record: &OvaXml) -> Result<Vec<(String, String)>, Failure> {
+        let is_disk = |role| matches!(role, DiskRole::Disk | DiskRole::Memory);
+        let disks = self.snapshot.disks.iter().filter(|disk| is_disk(disk.role));
+        let keys: Vec<&str> = disks.map(|disk| disk.key.as_str()).collect();
+        let Some(mut pairs) = recovery::snapshot_disks(record, &keys) else {
+            return self.no_record("its record and its disks do not fit together");
+        };
+        for (old, new) in &self.order.vdis {
+            match pairs.iter_mut().find(|(_, key)| key == old) {
+                Some((_, key)) => key.clone_from(new),
+                None => pairs.push((old.clone(), new.clone())),
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn no_record<T>(&self, what: &str) -> Result<T, Failure> {
+        refused(self.doing(), what, "restore the VM with its disks; nothing was done")
     }
 
     /// Sends a file of the snapshot, and waits for what becomes of it.
