@@ -4,7 +4,11 @@ Needs the binary (XENITH, default target/release/xenith).
 """
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
 import unittest
 
 from backup_case import BackupCase
@@ -71,6 +75,26 @@ class Database(RecoveryCase):
         told = self.to_pool(snapshot, code=1)
         self.assertIn("--yes", told["hint"])
         self.check_nothing_changed(before)
+
+    def test_whoever_agrees_types_a_word_at_the_terminal(self) -> None:
+        self.saved("pool-db")
+        for word, code in (("yes", 1), ("replace", 0)):
+            with self.subTest(word):
+                self.world.blobs.clear()
+                command = self.repository.command("restore", "pool:latest", "--to-pool", *self.login()[1:])
+                main, side = pty.openpty()
+                running = subprocess.Popen(command, stdin=side, stdout=subprocess.DEVNULL, stderr=side)
+                os.close(side)
+                told = b""
+                while b"to go on:" not in told:
+                    told += os.read(main, 4096)
+                os.write(main, word.encode() + b"\n")
+                while running.poll() is None:
+                    with contextlib.suppress(OSError):
+                        os.read(main, 4096)
+                os.close(main)
+                self.assertIn(b"have to join again", told)
+                self.assertEqual((running.returncode, "database" in self.world.blobs), (code, code == 0))
 
     def test_a_pool_that_refuses_it_is_explained(self) -> None:
         snapshot = self.saved("pool-db")
@@ -178,10 +202,6 @@ class Hosts(RecoveryCase):
 class Records(RecoveryCase):
     """Of VMs whose disks are there."""
 
-    def forget(self, name: str) -> None:
-        """The VM goes, and its disks stay."""
-        self.api.VM.destroy(self.vms[name])
-
     def check_same_drives(self, vm: str, disks: set[str]) -> None:
         ref = self.api.VM.get_by_uuid(vm)
         self.assertEqual({self.api.VDI.get_uuid(vdi) for vdi in self.disks_of(ref)}, disks)
@@ -202,17 +222,23 @@ class Records(RecoveryCase):
                 self.check_same_drives(made["uuid"], disks)
 
     def test_a_disk_that_is_gone_is_told_before(self) -> None:
-        name = self.control("vm", name="short-lived", disk_mib=1)
-        vm = next(ref for ref, row in self.api.VM.get_all_records().items() if row["name_label"] == "short-lived")
-        snapshot = self.saved("vm:short-lived", "--metadata-only")
-        [vdi] = self.disks_of(vm)
-        self.api.VM.destroy(vm)
-        self.api.VDI.destroy(vdi)
-        before = self.state()
-        told = self.to_pool(snapshot, "--metadata-only", code=1)
-        self.assertRegex(told["message"], "VDI_LOCATION_MISSING|VDI_CONTENT_ID_MISSING")
-        self.assertIn("restore the VM with its disks", told["hint"])
-        self.assertEqual(self.state(), before, name)
+        for kind in (["--metadata-only"], []):
+            with self.subTest(kind):
+                self.control("vm", name="short-lived", disk_mib=1)
+                vm = self.vm("short-lived")
+                snapshot = self.saved("vm:short-lived", *kind)
+                [vdi] = self.disks_of(vm)
+                gone = self.api.VDI.get_uuid(vdi)
+                self.api.VM.destroy(vm)
+                self.api.VDI.destroy(vdi)
+                before = self.state()
+                told = self.to_pool(snapshot, "--metadata-only", code=1)
+                self.assertRegex(told["message"], "VDI_LOCATION_MISSING|VDI_CONTENT_ID_MISSING")
+                self.assertIn("--vdi OLD=NEW", told["hint"])
+                self.assertEqual(self.state(), before)
+                there = self.api.VDI.get_uuid(self.disks_of(self.vms[self.name("halted")])[0])
+                [made] = self.to_pool(snapshot, "--metadata-only", "--vdi", f"{gone}={there}")["vms"]
+                self.check_same_drives(made["uuid"], {there})
 
 
 class Suspended(RecoveryCase):
