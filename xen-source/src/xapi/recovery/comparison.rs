@@ -205,7 +205,7 @@ fn pif_of(record: &Value) -> Pif {
 }
 
 /// `5.790`.
-fn schema(text: &String) -> Option<(u64, u64)> {
+fn schema(text: &str) -> Option<(u64, u64)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
