@@ -275,7 +275,7 @@ impl Failure {
             Fault::Key(error) => failed(repository::on_key(error)),
             Fault::Pool(error) => failed(pool::on_pool(error)),
             Fault::Objections(objections) => objections.advice(),
-            Fault::Restore(failed) => destination::on_restore(&failed.error),
+            Fault::Restore(failed) => destination::on_restore(failed),
             Fault::Config(error) => failed(on_config(error)),
             Fault::Password(error) => failed(on_password(error)),
             Fault::Workers(_) => failed("name fewer with --threads; nothing was done"),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use xen_source::xapi::destination::{Objection, RestoreError};
 use xen_source::xapi::{ApiError, XapiError};
 
-use super::{Advice, failed, on_content, pool};
+use super::{Advice, on_content, pool};
 use crate::exit::Exit;
 use crate::size;
 
@@ -58,7 +58,7 @@ impl Objections {
     /// What to do about all of them.
     pub fn advice(&self) -> Advice {
         let hints: Vec<_> = self.0.iter().map(on_objection).collect();
-        failed(hints.join("; ") + "; nothing was changed")
+        super::failed(hints.join("; ") + "; nothing was changed")
     }
 }
 
@@ -105,10 +105,9 @@ fn on_objection(objection: &Objection) -> String {
             "name another for it with --disk-sr, or try all the same with --force".to_owned()
         }
         Objection::NoDisk { candidates, .. } => format!("it has {}", list(candidates)),
-        Objection::NoNetwork { name, candidates } => format!(
-            "say what takes its place with --network '{name}=NEW'; the pool has {}",
-            list(candidates)
-        ),
+        Objection::NoNetwork { candidates, .. } => {
+            format!("say which takes its place with --network OLD=NEW: {}", list(candidates))
+        }
         Objection::UnknownMapping { .. } => {
             "`xenith show` lists its networks; leave this --network out".to_owned()
         }
@@ -152,29 +151,27 @@ fn list(names: &[String]) -> String {
 }
 
 /// What to do about a restore that failed on its way.
-pub fn on_restore(error: &RestoreError) -> Advice {
-    match error {
-        RestoreError::Pool { source, .. } => failed(on_pool(source)),
-        RestoreError::Content { source, .. } => failed(match source {
-            engine::source::ContentError::Output(error) => match pool::behind(error) {
-                Some(error) => on_pool(error),
-                None => on_content(source),
-            },
-            _ => on_content(source),
-        }),
-        RestoreError::Differs { .. } => failed(
+pub fn on_restore(failed: &Unrestored) -> Advice {
+    let hint = match &failed.error {
+        RestoreError::Pool { source, .. } => on_pool(source),
+        RestoreError::Content { source, .. } => on_content(source),
+        RestoreError::Differs { .. } => {
             "nothing in the repository is damaged: look at the storage of the pool \
-             (/var/log/SMlog on the host), and restore to another SR",
-        ),
-        RestoreError::Taken { .. } => failed(
-            "somebody else has made that VM meanwhile; leave --keep-uuid out, and nothing in the \
-             repository is damaged",
-        ),
-        RestoreError::NotStarted { source, .. } => Advice {
-            exit: Exit::Partly,
-            hint: format!("it stays as it is, off; {}", pool::on_pool(source)),
-        },
-    }
+             (/var/log/SMlog on the host), and restore to another SR"
+                .to_owned()
+        }
+        RestoreError::Taken { .. } => {
+            "nothing in the repository is damaged; leave --keep-uuid out".to_owned()
+        }
+        RestoreError::NotStarted { source, .. } => {
+            let hint = format!("it stays as it is, off; {}", pool::on_pool(source));
+            return Advice { exit: Exit::Partly, hint };
+        }
+    };
+    super::failed(match failed.left.is_empty() {
+        true => format!("nothing that it made stays on the pool; {hint}"),
+        false => hint,
+    })
 }
 
 fn on_pool(error: &XapiError) -> String {
@@ -243,8 +240,7 @@ mod tests {
         );
         check(
             Objection::NoNetwork { name: "dmz".into(), candidates: vec![] },
-            "the pool has no network dmz | say what takes its place with --network 'dmz=NEW'; the \
-             pool has none",
+            "the pool has no network dmz | say which takes its place with --network OLD=NEW: none",
         );
         check(
             Objection::NotOff { name: "web01".into(), state: "running" },

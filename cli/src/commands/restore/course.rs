@@ -8,14 +8,12 @@ use xen_source::xapi::destination::{Event, Observer};
 use crate::advice::in_words;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::size;
 
 /// Learns what happens, and says so with -v.
 pub struct Course<'c> {
     report: &'c Report,
     progress: &'c Progress,
     steps: usize,
-    removed: RefCell<u64>,
     notes: RefCell<Vec<Note>>,
 }
 
@@ -45,23 +43,12 @@ pub enum NoteKind {
 impl<'c> Course<'c> {
     /// Of so many steps; what it says does not get into the line of `progress`.
     pub fn new(report: &'c Report, progress: &'c Progress, steps: usize) -> Self {
-        let (removed, notes) = (RefCell::default(), RefCell::default());
-        Self { report, progress, steps, removed, notes }
+        Self { report, progress, steps, notes: RefCell::default() }
     }
 
     /// What somebody has to look at, so far.
     pub fn notes(&self) -> Vec<Note> {
         self.notes.borrow().clone()
-    }
-
-    /// What became of what a failed restore had made, in words.
-    pub fn removal(&self) -> String {
-        match *self.removed.borrow() {
-            0 => String::new(),
-            count => {
-                format!("removed what was made on the pool: {}\n", size::plural(count, "object"))
-            }
-        }
     }
 }
 
@@ -78,7 +65,7 @@ impl Observer for Course<'_> {
                 let text = format!("{}/{}: {step}\n", number + 1, self.steps);
                 self.progress.aside(|| self.report.detail(&text));
             }
-            Event::Removed { .. } => *self.removed.borrow_mut() += 1,
+            Event::Removed { .. } => {}
             Event::Stays { class, uuid, error } => {
                 let error = in_words(&error);
                 let message =

@@ -137,10 +137,8 @@ impl Way<'_> {
         drop(content);
         drop(lane);
         let notes = course.notes();
-        let made = made.map_err(|error| {
-            progress.aside(|| report.remark(&course.removal()));
-            Unrestored { error, left: notes.iter().map(|note| note.message.clone()).collect() }
-        });
+        let left = || notes.iter().map(|note| note.message.clone()).collect();
+        let made = made.map_err(|error| Unrestored { error, left: left() });
         let restored = made.doing(|| self.doing())?;
         progress.aside(|| report.warning(&notes_text(&notes)));
         outcome.notes = notes;
