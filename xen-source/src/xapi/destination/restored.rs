@@ -50,7 +50,7 @@ pub enum RestoreError {
     #[error("cannot {step}")]
     Pool {
         /// Which.
-        step: Step,
+        step: Box<Step>,
         /// Why.
         source: XapiError,
     },
@@ -58,7 +58,7 @@ pub enum RestoreError {
     #[error("cannot {step}")]
     Content {
         /// Which.
-        step: Step,
+        step: Box<Step>,
         /// Why.
         source: ContentError,
     },
@@ -86,7 +86,7 @@ pub enum RestoreError {
         /// Its uuid.
         uuid: String,
         /// Why.
-        source: XapiError,
+        source: Box<XapiError>,
     },
 }
 
@@ -120,7 +120,7 @@ impl From<ContentError> for Trouble {
 impl Trouble {
     /// The error of a restore in which `step` failed.
     pub fn of(self, step: &Step) -> RestoreError {
-        let step = step.clone();
+        let step = Box::new(step.clone());
         match self {
             Self::Pool(source) => RestoreError::Pool { step, source },
             Self::Content(source) => RestoreError::Content { step, source },

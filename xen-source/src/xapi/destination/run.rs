@@ -42,7 +42,8 @@ pub fn restore(
             }
             (Step::Start { .. }, Trouble::Pool(source)) => {
                 let uuid = run.vm.map(|vm| vm.uuid).unwrap_or_default();
-                return Err(RestoreError::NotStarted { name: plan.name.clone(), uuid, source });
+                let (name, source) = (plan.name.clone(), Box::new(source));
+                return Err(RestoreError::NotStarted { name, uuid, source });
             }
             (step, trouble) => {
                 run.undo();
