@@ -68,6 +68,8 @@ pub mod power;
 
 pub mod storage;
 
+pub mod fail_over;
+
 mod changed;
 
 pub mod tracking;

@@ -22,6 +22,8 @@ use tree::{TreeError, Value};
 
 /// The name of the record's member, always the first.
 pub const MEMBER_NAME: &str = "ova.xml";
+/// A reference to nothing.
+const NULL_REF: &str = "OpaqueRef:NULL";
 /// The lowest `export_vsn` that is read: every chunk has its checksum behind it.
 const EXPORT_VERSION_MIN: u64 = 2;
 
@@ -74,10 +76,26 @@ pub struct VmFacts {
     pub is_a_template: bool,
     /// Whether it is a snapshot of another VM.
     pub is_a_snapshot: bool,
+    /// When it starts among the VMs of its vApp.
+    pub start: StartFacts,
     /// Reference of its memory image.
     pub memory_disk: String,
     /// The seed of its network addresses.
     pub mac_seed: Option<String>,
+}
+
+/// When a VM starts among those of its vApp, as its record tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartFacts {
+    /// The vApp, by the reference that it had on its pool. Records of snapshots lack it.
+    pub vapp: Option<String>,
+    /// VMs of a lower order start before.
+    pub order: u64,
+    /// Seconds until those of the next order start.
+    pub start_delay_secs: u64,
+    /// Memory that it needs to start, in bytes: what it may have, and what the host has to keep
+    /// for it.
+    pub memory_bytes: u64,
 }
 
 /// What a disk is for.
@@ -322,8 +340,21 @@ fn vm_facts(vm: &Object) -> VmFacts {
         tags: vm.texts("tags"),
         is_a_template: vm.flag("is_a_template"),
         is_a_snapshot: vm.flag("is_a_snapshot"),
+        start: start_facts(vm),
         memory_disk: vm.text("suspend_VDI").to_owned(),
         mac_seed: vm.notes().into_iter().find(|(key, _)| key == "mac_seed").map(|(_, seed)| seed),
+    }
+}
+
+fn start_facts(vm: &Object) -> StartFacts {
+    let memory = vm.number("memory_dynamic_max").filter(|bytes| *bytes > 0);
+    let memory = memory.or_else(|| vm.number("memory_static_max")).unwrap_or(0);
+    let vapp = Some(vm.text("appliance")).filter(|text| !text.is_empty() && *text != NULL_REF);
+    StartFacts {
+        vapp: vapp.map(str::to_owned),
+        order: vm.number("order").unwrap_or(0),
+        start_delay_secs: vm.number("start_delay").unwrap_or(0),
+        memory_bytes: memory.saturating_add(vm.number("memory_overhead").unwrap_or(0)),
     }
 }
 

@@ -1,0 +1,188 @@
+//! VMs that are brought up on another pool: in which order they start, and what they need in sum.
+//! Pure: no pool is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::xva::ova::StartFacts;
+
+/// Longest pause between two orders of a vApp. Records come from strangers.
+pub const DELAY_MAX: Duration = Duration::from_secs(3600);
+
+/// A vApp: VMs that start together, in an order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VApp {
+    /// What records call it by.
+    pub reference: String,
+    /// What people call it.
+    pub name: String,
+    /// What people say about it.
+    pub description: String,
+    /// Uuids of its VMs.
+    pub members: BTreeSet<String>,
+}
+
+/// VMs that start at once, before those of the next wave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wave {
+    /// Their places in what was given.
+    pub places: Vec<usize>,
+    /// How long to wait behind them.
+    pub delay: Duration,
+}
+
+/// VMs that no host has memory for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoMemory {
+    /// The places of the VMs in what was given, largest first.
+    pub places: Vec<usize>,
+    /// What the VM with most of it needs among them, in bytes.
+    pub needs_bytes: u64,
+    /// What the hosts have in sum, in bytes.
+    pub free_bytes: u64,
+}
+
+/// Puts VMs into waves: those of the lowest order of each vApp, and those of no vApp, first. A
+/// vApp of few orders waits for nobody else's, as its pool would not have done either.
+#[must_use]
+pub fn waves(starts: &[StartFacts]) -> Vec<Wave> {
+    let mut orders: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for start in starts {
+        if let Some(vapp) = &start.vapp {
+            orders.entry(vapp).or_default().insert(start.order);
+        }
+    }
+    let mut waves: Vec<Wave> = Vec::new();
+    for (place, start) in starts.iter().enumerate() {
+        let orders = start.vapp.as_deref().and_then(|vapp| orders.get(vapp));
+        let rank = orders.map_or(0, |orders| orders.range(..start.order).count());
+        let is_last = orders.is_none_or(|orders| orders.last() == Some(&start.order));
+        if waves.len() <= rank {
+            waves.resize_with(rank + 1, Wave::default);
+        }
+        let wave = &mut waves[rank];
+        wave.places.push(place);
+        // Behind the last order of a vApp nothing waits.
+        let delay = if is_last { Duration::ZERO } else { start.delay() };
+        wave.delay = wave.delay.max(delay);
+    }
+    waves
+}
+
+/// Finds a host for every VM, the largest first, each where most is free. `needs_bytes` is what
+/// each VM needs, `free_bytes` what each host has.
+///
+/// # Errors
+///
+/// Those that find none.
+pub fn place(needs_bytes: &[u64], free_bytes: &[u64]) -> Result<(), NoMemory> {
+    let mut free = free_bytes.to_vec();
+    let mut places: Vec<usize> = (0..needs_bytes.len()).collect();
+    places.sort_by_key(|place| std::cmp::Reverse(needs_bytes[*place]));
+    places.retain(|place| match free.iter_mut().max() {
+        Some(most) if *most >= needs_bytes[*place] => {
+            *most -= needs_bytes[*place];
+            false
+        }
+        _ => true,
+    });
+    match places.first() {
+        None => Ok(()),
+        Some(largest) => Err(NoMemory {
+            needs_bytes: needs_bytes[*largest],
+            free_bytes: sum(free_bytes),
+            places,
+        }),
+    }
+}
+
+/// Adds sizes that may come from strangers.
+#[must_use]
+pub fn sum(sizes: &[u64]) -> u64 {
+    sizes.iter().copied().fold(0, u64::saturating_add)
+}
+
+impl StartFacts {
+    /// How long those of the next order wait.
+    fn delay(&self) -> Duration {
+        Duration::from_secs(self.start_delay_secs).min(DELAY_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn start(vapp: &str, order: u64, start_delay_secs: u64) -> StartFacts {
+        let vapp = Some(vapp.to_owned()).filter(|vapp| !vapp.is_empty());
+        StartFacts { vapp, order, start_delay_secs, memory_bytes: GIB }
+    }
+
+    /// `(vApp, order, delay)` of each VM, and `(places, delay)` of each wave.
+    #[track_caller]
+    fn check_waves(vms: &[(&str, u64, u64)], expected: &[(&[usize], u64)]) {
+        let starts: Vec<_> =
+            vms.iter().map(|(vapp, order, delay)| start(vapp, *order, *delay)).collect();
+        let found: Vec<_> =
+            waves(&starts).into_iter().map(|wave| (wave.places, wave.delay.as_secs())).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(places, delay)| (places.to_vec(), *delay)).collect();
+        assert_eq!(found, expected, "{vms:?}");
+    }
+
+    #[test]
+    fn vms_start_in_the_order_of_their_vapp() {
+        check_waves(&[], &[]);
+        check_waves(&[("", 0, 0), ("", 7, 30)], &[(&[0, 1], 0)]);
+        check_waves(&[("shop", 2, 0), ("shop", 0, 0)], &[(&[1], 0), (&[0], 0)]);
+        // Numbers tell only what comes before what.
+        check_waves(
+            &[("shop", 5, 0), ("shop", 900, 0), ("shop", 5, 0)],
+            &[(&[0, 2], 0), (&[1], 0)],
+        );
+        check_waves(
+            &[("shop", 0, 0), ("mail", 3, 0), ("shop", 1, 0), ("mail", 9, 0), ("", 4, 0)],
+            &[(&[0, 1, 4], 0), (&[2, 3], 0)],
+        );
+    }
+
+    #[test]
+    fn the_longest_delay_counts_and_none_behind_the_last_order() {
+        check_waves(&[("shop", 0, 30), ("shop", 1, 60)], &[(&[0], 30), (&[1], 0)]);
+        check_waves(
+            &[("shop", 0, 5), ("mail", 0, 9), ("shop", 1, 0), ("mail", 1, 0)],
+            &[(&[0, 1], 9), (&[2, 3], 0)],
+        );
+        check_waves(&[("shop", 0, 5), ("mail", 0, 99), ("shop", 1, 0)], &[(&[0, 1], 5), (&[2], 0)]);
+        check_waves(&[("a", 0, u64::MAX), ("a", 1, 0)], &[(&[0], 3600), (&[1], 0)]);
+    }
+
+    #[track_caller]
+    fn check_place(needs: &[u64], free: &[u64], expected: Result<(), &[usize]>) {
+        let gib = |sizes: &[u64]| sizes.iter().map(|size| size * GIB).collect::<Vec<_>>();
+        let found = place(&gib(needs), &gib(free)).map_err(|short| short.places);
+        assert_eq!(found, expected.map_err(<[usize]>::to_vec), "{needs:?} on {free:?}");
+    }
+
+    #[test]
+    fn memory_is_that_of_single_hosts() {
+        check_place(&[], &[], Ok(()));
+        check_place(&[4, 4], &[4, 4], Ok(()));
+        check_place(&[2, 4, 2], &[4, 4], Ok(()));
+        // In sum there would be enough.
+        check_place(&[6], &[4, 4], Err(&[0]));
+        check_place(&[3, 3, 3], &[5, 5], Err(&[2]));
+        check_place(&[1, 9, 8], &[2, 2], Err(&[1, 2]));
+        check_place(&[1], &[], Err(&[0]));
+    }
+
+    #[test]
+    fn a_shortage_tells_the_largest_need_and_what_there_is() {
+        let short = place(&[GIB, 9 * GIB], &[2 * GIB, 3 * GIB]).expect_err("nobody has 9 GiB");
+        let expected = NoMemory { places: vec![1], needs_bytes: 9 * GIB, free_bytes: 5 * GIB };
+        assert_eq!(short, expected);
+        assert_eq!(sum(&[u64::MAX, 1]), u64::MAX);
+    }
+}
