@@ -93,7 +93,12 @@ pub mod metadata;
 pub mod probe;
 
 pub mod destination;
+
 pub mod recovery;
+
+pub mod vapp;
+
+pub mod trial;
 
 pub use address::Address;
 pub use error::XapiError;

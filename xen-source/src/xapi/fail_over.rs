@@ -42,6 +42,27 @@ pub struct NoMemory {
     pub free_bytes: u64,
 }
 
+/// Gives every VM its vApp, and every vApp its VMs. `vms` are uuids with what records tell; records
+/// of snapshots lack the vApp, and no record has its name: `known`, of the pool's database, has
+/// both. A vApp of which only a record tells is called by its reference.
+#[must_use]
+pub fn join(vms: &mut [(&str, &mut StartFacts)], mut known: Vec<VApp>) -> Vec<VApp> {
+    for (uuid, start) in vms {
+        if start.vapp.is_none() {
+            let vapp = known.iter().find(|vapp| vapp.members.contains(*uuid));
+            start.vapp = vapp.map(|vapp| vapp.reference.clone());
+        }
+        let Some(reference) = &start.vapp else { continue };
+        let place = known.iter().position(|vapp| vapp.reference == *reference);
+        let place = place.unwrap_or_else(|| {
+            known.push(VApp::of(reference));
+            known.len() - 1
+        });
+        known[place].members.insert((*uuid).to_owned());
+    }
+    known
+}
+
 /// Puts VMs into waves: those of the lowest order of each vApp, and those of no vApp, first. A
 /// vApp of few orders waits for nobody else's, as its pool would not have done either.
 #[must_use]
@@ -102,6 +123,15 @@ pub fn sum(sizes: &[u64]) -> u64 {
     sizes.iter().copied().fold(0, u64::saturating_add)
 }
 
+impl VApp {
+    /// One of which no more is known.
+    fn of(reference: &str) -> Self {
+        let id = reference.rsplit(':').next().unwrap_or_default();
+        let name = format!("vApp {}", id.chars().take(8).collect::<String>());
+        Self { reference: reference.to_owned(), name, ..Self::default() }
+    }
+}
+
 impl StartFacts {
     /// How long those of the next order wait.
     fn delay(&self) -> Duration {
@@ -157,6 +187,36 @@ mod tests {
         );
         check_waves(&[("shop", 0, 5), ("mail", 0, 99), ("shop", 1, 0)], &[(&[0, 1], 5), (&[2], 0)]);
         check_waves(&[("a", 0, u64::MAX), ("a", 1, 0)], &[(&[0], 3600), (&[1], 0)]);
+    }
+
+    #[test]
+    fn vms_find_their_vapps_by_their_records_and_by_the_database() {
+        let known = VApp {
+            reference: "OpaqueRef:1".into(),
+            name: "shop".into(),
+            members: BTreeSet::from(["db".to_owned(), "gone".to_owned()]),
+            ..VApp::default()
+        };
+        let mut starts = [
+            start("", 0, 0),
+            start("OpaqueRef:1", 1, 0),
+            start("OpaqueRef:abcdefghij", 0, 0),
+            start("", 0, 0),
+        ];
+        let mut vms: Vec<_> = ["db", "web", "mail", "alone"].into_iter().zip(&mut starts).collect();
+        let vapps = join(&mut vms, vec![known]);
+        let told: Vec<_> = vapps
+            .iter()
+            .map(|vapp| {
+                (&*vapp.name, vapp.members.iter().map(|uuid| &**uuid).collect::<Vec<_>>().join(" "))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [("shop", "db gone web".to_owned()), ("vApp abcdefgh", "mail".to_owned())]
+        );
+        assert_eq!(starts[0].vapp.as_deref(), Some("OpaqueRef:1"));
+        assert_eq!(starts[3].vapp, None);
     }
 
     #[track_caller]

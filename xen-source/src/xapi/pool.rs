@@ -15,6 +15,7 @@ use super::session::{Login, Pause, RealPause, Session};
 use super::source::PoolSource;
 use super::storage::Scans;
 use super::transport::Settings;
+use super::value::Value;
 
 /// A pool that we are logged in to.
 #[derive(Debug, Clone)]
@@ -83,6 +84,16 @@ impl Pool {
     /// What the pool said; so below.
     pub fn hosts(&self) -> Result<Vec<HostRecord>, XapiError> {
         self.all()
+    }
+
+    /// Names of its members and the memory that each has for VMs to come, in bytes.
+    pub fn free_memory(&self) -> Result<Vec<(String, u64)>, XapiError> {
+        let free = |host: HostRecord| {
+            let own = [Value::from(&*host.reference)];
+            let bytes = self.session.call("host.compute_free_memory", &own)?.int().unwrap_or(0);
+            Ok((host.name, u64::try_from(bytes).unwrap_or(0)))
+        };
+        self.hosts()?.into_iter().map(free).collect()
     }
 
     /// Its VMs, by name: no templates, no snapshots, no control domains.

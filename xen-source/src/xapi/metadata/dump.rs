@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use quick_xml::events::BytesStart;
 
+use crate::xapi::fail_over::VApp;
+
 /// Longest tag that is read, in bytes: a row with the contents of a TPM.
 const TAG_LEN_MAX: usize = 16 << 20;
 /// Most bytes of fields that are kept of a dump.
@@ -38,6 +40,8 @@ pub struct PoolDump {
     pub srs: Vec<DumpedSr>,
     /// VMs: no templates, no snapshots, no control domains.
     pub vms: Vec<DumpedVm>,
+    /// vApps, with the uuids of their VMs.
+    pub vapps: Vec<VApp>,
     /// Reference of the host that led the pool.
     pub coordinator_reference: String,
 }
@@ -115,6 +119,8 @@ pub struct DumpReader {
     offset: u64,
     kept_len: usize,
     has_ended: bool,
+    /// References of vApps and uuids of VMs that are in them.
+    members: Vec<(String, String)>,
 }
 
 /// Where in the text the reader is.
@@ -172,6 +178,10 @@ impl DumpReader {
             order(a).cmp(&order(b))
         });
         self.found.coordinator_reference = coordinator;
+        for vapp in &mut self.found.vapps {
+            let members = self.members.iter().filter(|(own, _)| *own == vapp.reference);
+            vapp.members = members.map(|(_, vm)| vm.clone()).collect();
+        }
         Ok(self.found)
     }
 
@@ -201,7 +211,7 @@ impl DumpReader {
         let name_len = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
         let is_needed = match &text[..name_len] {
             "table" | "pair" => true,
-            "row" => ["pool", "host", "PIF", "SR", "VM"].contains(&&*self.table),
+            "row" => ["pool", "host", "PIF", "SR", "VM", "VM_appliance"].contains(&&*self.table),
             _ => false,
         };
         if !is_needed {
@@ -254,10 +264,19 @@ impl DumpReader {
                 self.kept_len += kind.len();
                 self.found.srs.push(DumpedSr { uuid, name, kind, is_shared });
             }
+            "VM_appliance" => {
+                let (reference, description) = (row.text("ref"), row.text("name_description"));
+                self.kept_len += reference.len() + description.len();
+                let vapp = VApp { reference, name, description, ..VApp::default() };
+                self.found.vapps.push(vapp);
+            }
             _ => {
                 let others = ["is_a_template", "is_a_snapshot", "is_control_domain"];
                 if !others.into_iter().any(|other| row.flag(other)) {
                     let is_suspended = row.text("power_state").eq_ignore_ascii_case("suspended");
+                    let vapp = row.text("appliance");
+                    self.kept_len += vapp.len() + uuid.len();
+                    self.members.push((vapp, uuid.clone()));
                     self.found.vms.push(DumpedVm { uuid, name, is_suspended });
                 }
             }
@@ -282,7 +301,9 @@ struct Row(BTreeMap<String, String>);
 
 impl Row {
     fn of(tag: &str, name_len: usize) -> Result<Self, &'static str> {
-        const FIELDS: [&str; 19] = [
+        const FIELDS: [&str; 21] = [
+            "appliance",
+            "name_description",
             "ref",
             "uuid",
             "name_label",

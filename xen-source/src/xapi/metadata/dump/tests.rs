@@ -8,11 +8,13 @@ const DUMP: &str = r#"<?xml version="1.0" encoding="UTF-8"?><database><manifest>
 <table name="PIF"><row ref="P1" host="H2" device="eth0" MAC="00:16:3e:00:00:01" physical="true" management="true"/>
 <row ref="P2" host="H2" device="eth0" physical="false" management="false"/></table>
 <table name="SR"><row ref="S" uuid="s-uuid" name__label="fast%.and%%cheap%_&lt;1&gt;" type="nfs" shared="true"/></table>
-<table name="VM"><row ref="V1" uuid="v1" name__label="a > b" power__state="Suspended"/>
+<table name="VM"><row ref="V1" uuid="v1" name__label="a > b" power__state="Suspended" appliance="A"/>
 <row ref="V2" uuid="v2" is_a_snapshot="true"/><row ref="V3" uuid="v3" is_control_domain="true"/></table>
 <table name="host"><row ref="H1" uuid="h1" name_label="b" address="10.0.0.1"/>
 <row ref="H2" uuid="h2" name_label="c"/><row ref="H3" uuid="h3" name_label="a"/></table>
 <table name="pool"><row ref="P" uuid="pool-uuid" name_label="lab" master="H2"/></table>
+<table name="VM_appliance"><row ref="B" uuid="b" name__label="none"/>
+<row ref="A" uuid="a" name__label="the%.shop" name__description="sells"/></table>
 <table name="secret"><row ref="X" uuid="x" value="hunter2"/></table></database>"#;
 
 fn read(text: &str, piece: usize) -> Result<PoolDump, DumpError> {
@@ -44,6 +46,17 @@ fn what_a_restore_depends_on_is_found() {
     assert_eq!(dump.vms.len(), 1);
     assert!(dump.vms[0].is_suspended && dump.vms[0].name == "a > b", "{:?}", dump.vms);
     assert!(!format!("{dump:?}").contains("hunter2"), "secrets are passed over");
+}
+
+#[test]
+fn vapps_are_found_with_their_vms() {
+    let dump = read(DUMP, 100).expect("a dump");
+    let told: Vec<_> =
+        dump.vapps.iter().map(|it| (&*it.reference, &*it.name, &*it.description)).collect();
+    assert_eq!(told, [("B", "none", ""), ("A", "the shop", "sells")]);
+    let members: Vec<_> = dump.vapps[1].members.iter().collect();
+    assert_eq!(members, ["v1"]);
+    assert!(dump.vapps[0].members.is_empty());
 }
 
 #[track_caller]
