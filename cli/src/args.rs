@@ -3,6 +3,7 @@
 mod backup;
 mod destination;
 mod dr;
+mod fail_over;
 mod maintenance;
 mod pool;
 mod pool_admin;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use backup::{BackupArgs, InputType};
 pub use destination::DestinationArgs;
 pub use dr::{DrAction, DrArgs, RunbookArgs};
+pub use fail_over::{DrPlanArgs, DrRunArgs, DrTestArgs, FailOverArgs, VerifyArgs};
 pub use maintenance::{
     CatArgs, CatObject, CheckArgs, CompletionsArgs, DemoArgs, InitArgs, Kdf, KeyAction, KeyAddArgs,
     KeyArgs, KeyRole, ManArgs, NewPasswordArgs, StatsArgs, XvaAction, XvaArgs,
@@ -126,6 +128,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     Pool(PoolAdminArgs),
     Dr(DrArgs),
+    Verify(Box<VerifyArgs>),
     Snapshots(SnapshotsArgs),
     Show(ShowArgs),
     Restore(Box<RestoreArgs>),

@@ -41,6 +41,7 @@ pub fn run(job: &Job, command: Command) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(job, args),
         Command::Pool(args) => pool::run(job, args),
         Command::Dr(args) => dr::run(job, args),
+        Command::Verify(args) => dr::verify(job, *args),
         Command::Snapshots(args) => snapshots::run(job, args),
         Command::Show(args) => show::run(job, args),
         Command::Restore(args) => restore::run(job, *args),

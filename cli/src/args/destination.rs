@@ -101,7 +101,7 @@ pub struct DestinationArgs {
 }
 
 /// Two names with `=` between them.
-fn pair(typed: &str) -> Result<(String, String), String> {
+pub fn pair(typed: &str) -> Result<(String, String), String> {
     match typed.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => {
             Ok((old.to_owned(), new.to_owned()))

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::fail_over::{DrPlanArgs, DrRunArgs, DrTestArgs};
+
 /// Prepare for the loss of a pool, and recover from it.
 #[derive(Debug, Args)]
 pub struct DrArgs {
@@ -13,6 +15,9 @@ pub struct DrArgs {
 /// What to do about a disaster.
 #[derive(Debug, Subcommand)]
 pub enum DrAction {
+    Plan(Box<DrPlanArgs>),
+    Run(Box<DrRunArgs>),
+    Test(Box<DrTestArgs>),
     Runbook(RunbookArgs),
 }
 

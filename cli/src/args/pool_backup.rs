@@ -142,7 +142,7 @@ fn percent(typed: &str) -> Result<f64, String> {
 }
 
 /// Lanes hold threads and memory: a hundred are a slip of the finger.
-fn lanes(typed: &str) -> Result<NonZeroUsize, String> {
+pub fn lanes(typed: &str) -> Result<NonZeroUsize, String> {
     const MAX: usize = 32;
     let number = typed.parse::<NonZeroUsize>().ok().filter(|number| number.get() <= MAX);
     number.ok_or_else(|| format!("it is no number from 1 to {MAX}"))

@@ -29,8 +29,10 @@ use crate::progress::Progress;
 use crate::report::{metadata_use, short_id, subject};
 use crate::selection;
 use crate::size;
+pub use course::{Course, notes_text};
 use new_file::{Existing, NewFile};
 use plan::{Content, PlannedFile, Target};
+pub use stoppable::Stoppable;
 
 /// What was restored, as JSON.
 #[derive(Debug, Serialize)]

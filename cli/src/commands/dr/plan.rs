@@ -1,0 +1,107 @@
+//! `dr plan`: can VMs be brought up on a pool? Changes nothing.
+
+use engine::reader::Reader;
+use serde::Serialize;
+use xen_source::Macs;
+use xen_source::xapi::destination::After;
+
+use super::candidate::Candidate;
+use super::outlook::{MemoryNeed, NetworkUse, Outlook, Running, StorageNeed, messages, size_of};
+use super::prepared::{Networks, Prepared, Terms};
+use crate::advice::{Doing as _, Failure};
+use crate::args::DrPlanArgs;
+use crate::clock;
+use crate::exit::Exit;
+use crate::job::{Job, Writes};
+
+/// A plan, as JSON.
+#[derive(Debug, Serialize)]
+pub struct PlanMessage<'a> {
+    message_type: &'static str,
+    feasible: bool,
+    vms: Vec<PlannedVm<'a>>,
+    storage: &'a [StorageNeed],
+    memory: &'a MemoryNeed,
+    networks: &'a [NetworkUse],
+}
+
+/// A VM that is to be brought up. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+struct PlannedVm<'a> {
+    name: &'a str,
+    uuid: &'a str,
+    snapshot: String,
+    time: String,
+    app: Option<&'a str>,
+    order: u64,
+    start_delay: u64,
+    memory: u64,
+    size: u64,
+    /// What is in its way.
+    objections: Vec<String>,
+}
+
+/// Tells what would become of a fail-over in which all VMs run.
+pub fn run(job: &Job, args: DrPlanArgs) -> Result<Exit, Failure> {
+    let repository = job.open(Writes::Kept)?;
+    let reader = Reader::open(&repository).doing(|| "cannot plan a fail-over".to_owned())?;
+    let workers = job.workers()?;
+    let terms = Terms {
+        sr: args.fail_over.sr.clone(),
+        networks: Networks::Mapped(args.networks.clone()),
+        macs: Macs::Replace,
+        after: After::Start,
+        suffix: String::new(),
+        verify: false,
+        force: false,
+    };
+    let prepared = Prepared::of(job, &reader, &workers, args.fail_over)?;
+    prepared.check_networks(&args.networks)?;
+    tell(job, &prepared, &prepared.outlook(&terms), Running::Wanted)
+}
+
+/// Prints what would become of a fail-over.
+pub fn tell(
+    job: &Job,
+    prepared: &Prepared,
+    outlook: &Outlook,
+    running: Running,
+) -> Result<Exit, Failure> {
+    let candidates = &prepared.found.candidates;
+    let feasible = outlook.is_feasible(running);
+    let message = PlanMessage::of(candidates, outlook, feasible);
+    let verdict = match feasible {
+        true => "nothing is in the way\n",
+        false => {
+            "it cannot be done like this; nothing was changed (other storage is named with --sr)\n"
+        }
+    };
+    job.report.answer(&(outlook.text(candidates, running) + verdict), &message)?;
+    Ok(if feasible { Exit::Done } else { Exit::Partly })
+}
+
+impl<'a> PlanMessage<'a> {
+    fn of(candidates: &'a [Candidate], outlook: &'a Outlook, feasible: bool) -> Self {
+        let plans = candidates.iter().zip(&outlook.plans);
+        let vms = plans.map(|(it, plan)| PlannedVm {
+            name: &it.vm.name,
+            uuid: it.uuid(),
+            snapshot: it.snapshot.id.to_string(),
+            time: clock::rfc3339(it.snapshot.time, it.snapshot.utc_offset),
+            app: it.app.as_deref(),
+            order: it.start.order,
+            start_delay: it.start.start_delay_secs,
+            memory: it.start.memory_bytes,
+            size: size_of(it),
+            objections: messages(plan.as_ref().err()),
+        });
+        Self {
+            message_type: "dr_plan",
+            feasible,
+            vms: vms.collect(),
+            storage: &outlook.storage,
+            memory: &outlook.memory,
+            networks: &outlook.networks,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! How a fail-over is told, and how the command ends.
+
+use xen_source::xapi::destination::{Restored, RestoredDisk};
+use xen_source::xapi::trial::Booted;
+
+use super::*;
+use crate::commands::dr::outlook::tests::candidate;
+
+fn outcome(place: usize) -> Outcome {
+    Outcome {
+        place,
+        restored: None,
+        booted: None,
+        failure: None,
+        elapsed: Duration::from_secs(60),
+        ready: Duration::from_secs(100 + place as u64),
+    }
+}
+
+fn restored(place: usize, is_verified: bool) -> Outcome {
+    let disk = RestoredDisk {
+        place: 0,
+        name: "root".to_owned(),
+        reference: "r".to_owned(),
+        uuid: "d".to_owned(),
+        sr: "nfs".to_owned(),
+        size_bytes: 1,
+        is_verified,
+    };
+    let restored = Restored {
+        reference: Some("OpaqueRef:vm".to_owned()),
+        uuid: Some("new".to_owned()),
+        name: "web (dr test)".to_owned(),
+        disks: vec![disk],
+        macs: Vec::new(),
+        replaced: None,
+        is_started: false,
+    };
+    Outcome { restored: Some(restored), ..outcome(place) }
+}
+
+fn report(outcomes: &[Outcome]) -> FailOverReport {
+    let candidates = [candidate("web|1", "lan"), candidate("db", "lan"), candidate("mail", "lan")];
+    FailOverReport::of("dr_test", "dr".to_owned(), 0, &candidates[..outcomes.len()], outcomes)
+}
+
+#[test]
+fn all_is_well_if_every_vm_is_there() {
+    let booted = Booted { is_running: true, has_tools: Some(true) };
+    let found =
+        report(&[Outcome { booted: Some(booted), ..restored(0, true) }, restored(1, false)]);
+    assert_eq!(found.exit(), Exit::Done);
+    let text = found.text();
+    assert!(text.contains("ok, disks identical, booted, tools seen\n"), "{text}");
+    assert!(text.ends_with("2 restored, 1 booted (tools seen), 0 failed, RTO 1:41\n"), "{text}");
+}
+
+#[test]
+fn one_that_failed_or_was_not_begun_makes_it_partly() {
+    let failure = Failure::refusal("cannot restore db", "SR_FULL(1)", "make room");
+    let failed = Outcome { failure: Some(failure), ..outcome(1) };
+    let found = report(&[restored(0, false), failed, outcome(2)]);
+    assert_eq!(found.exit(), Exit::Partly);
+    let text = found.text();
+    assert!(text.contains("FAILED: SR_FULL(1)\n") && text.contains("  not begun\n"), "{text}");
+    assert!(text.ends_with("1 restored, 1 failed, 1 not begun, RTO 1:42\n"), "{text}");
+}
+
+#[test]
+fn what_stays_on_the_pool_counts_and_what_is_only_to_be_known_does_not() {
+    let mut found = report(&[restored(0, false)]);
+    found.remark("vApp shop was not made".to_owned());
+    assert_eq!(found.exit(), Exit::Done);
+    found.note("a network stays".to_owned());
+    assert_eq!(found.exit(), Exit::Partly);
+    assert!(found.text().ends_with("note: vApp shop was not made\nnote: a network stays\n"));
+}
+
+#[test]
+fn names_stay_in_their_cells() {
+    let text = report(&[restored(0, false)]).markdown();
+    let row = text.lines().last().expect("a row");
+    assert!(row.starts_with(r"| web\|1 |"), "{row}");
+    assert_eq!(escaped("a\n<b>"), r"a?\<b\>");
+}
+
+#[test]
+fn the_name_of_a_file_tells_its_form() {
+    let of = |name: &str| Form::of(Path::new(name)).ok();
+    assert_eq!(of("x/dr.md"), Some(Form::Markdown));
+    assert_eq!((of("dr.txt"), of("dr.json")), (Some(Form::Text), Some(Form::Json)));
+    assert_eq!((of("dr.html"), of("dr"), of(".md")), (None, None, None));
+}

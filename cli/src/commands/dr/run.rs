@@ -1,0 +1,117 @@
+//! `dr run`: VMs are brought up on another pool.
+
+use std::time::Duration;
+
+use engine::reader::Reader;
+use xen_source::Macs;
+use xen_source::xapi::destination::After;
+use xen_source::xapi::fail_over::{VApp, Wave, waves};
+use xen_source::xapi::vapp;
+
+use super::bring_up::{BringUp, Outcome};
+use super::candidate::Candidate;
+use super::outlook::Running;
+use super::plan;
+use super::prepared::{Networks, Prepared, Terms};
+use super::report::FailOverReport;
+use crate::advice::{Doing as _, Failure};
+use crate::args::DrRunArgs;
+use crate::clock::Moment;
+use crate::exit::Exit;
+use crate::interrupt::{self, Postponed};
+use crate::job::{Job, Writes};
+
+/// Restores them all, unless something is in the way.
+pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
+    let repository = job.open(Writes::Kept)?;
+    let reader = Reader::open(&repository).doing(|| "cannot begin a fail-over".to_owned())?;
+    let workers = job.workers()?;
+    let terms = Terms {
+        sr: args.fail_over.sr.clone(),
+        networks: Networks::Mapped(args.networks.clone()),
+        macs: if args.keep_mac { Macs::Keep } else { Macs::Replace },
+        after: if args.start { After::Start } else { After::Off },
+        suffix: String::new(),
+        verify: args.manner.verify,
+        force: args.force,
+    };
+    let running = if args.start { Running::Wanted } else { Running::No };
+    let prepared = Prepared::of(job, &reader, &workers, args.fail_over)?;
+    prepared.check_networks(&args.networks)?;
+    let outlook = prepared.outlook(&terms);
+    if args.dry_run || (!args.force && !outlook.is_feasible(running)) {
+        return plan::tell(job, &prepared, &outlook, running);
+    }
+    let candidates = &prepared.found.candidates;
+    let begun = Moment::now();
+    let plans: Vec<_> = outlook.plans.into_iter().map(Result::ok).collect();
+    let postponed = Postponed::begin();
+    let bring_up = BringUp {
+        job,
+        reader: &reader,
+        workers: &workers,
+        pool: &prepared.pool,
+        lanes: args.manner.concurrency,
+        then: &|_| Ok(None),
+    };
+    let mut outcomes = bring_up.run(&order(candidates, args.start), candidates, &plans);
+    let pool = prepared.pool_name();
+    let mut report = FailOverReport::of("dr_run", pool, begun.secs, candidates, &outcomes);
+    make_vapps(&prepared, &outcomes, &mut report);
+    drop(postponed);
+    for outcome in &mut outcomes {
+        if let Some(failure) = outcome.failure.take() {
+            failure.tell(job.report.form);
+        }
+    }
+    job.report.outcome(&report.text(), &report)?;
+    Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
+}
+
+/// The waves of candidates. VMs that stay off wait for nobody, but come in the same order.
+fn order(candidates: &[Candidate], is_started: bool) -> Vec<Wave> {
+    let starts: Vec<_> = candidates.iter().map(|it| it.start.clone()).collect();
+    let waves = waves(&starts);
+    match is_started {
+        true => waves,
+        false => {
+            let places = waves.into_iter().flat_map(|wave| wave.places).collect();
+            vec![Wave { places, delay: Duration::ZERO }]
+        }
+    }
+}
+
+/// Makes vApps again of which all VMs are there.
+fn make_vapps(prepared: &Prepared, outcomes: &[Outcome], report: &mut FailOverReport) {
+    let session = prepared.pool.session();
+    let taken = vapp::names(session).unwrap_or_default();
+    for vapp in &prepared.found.vapps {
+        let members = members(vapp, &prepared.found.candidates, outcomes);
+        let (there, is_whole) = members;
+        let name = &vapp.name;
+        if there.is_empty() {
+            continue;
+        }
+        if !is_whole {
+            report.remark(format!("vApp {name} was not made: not all of its VMs are there"));
+        } else if taken.contains(name) {
+            report.remark(format!("vApp {name} was not made: the pool has one of that name"));
+        } else {
+            match vapp::make(session, vapp, &there) {
+                Ok(()) => report.add_app(name.clone()),
+                Err(error) => report.note(format!("vApp {name} was not made: {error}")),
+            }
+        }
+    }
+}
+
+/// References of the VMs of a vApp that are there, and whether these are all.
+fn members(vapp: &VApp, candidates: &[Candidate], outcomes: &[Outcome]) -> (Vec<String>, bool) {
+    let there: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| vapp.members.contains(candidates[outcome.place].uuid()))
+        .filter_map(|outcome| outcome.restored.as_ref()?.reference.clone())
+        .collect();
+    let is_whole = there.len() == vapp.members.len();
+    (there, is_whole)
+}

@@ -1,0 +1,165 @@
+//! `dr test`: a fail-over is tried, and everything is removed again.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use engine::reader::Reader;
+use xen_source::Macs;
+use xen_source::xapi::Pool;
+use xen_source::xapi::destination::{After, Restored};
+use xen_source::xapi::fail_over::waves;
+use xen_source::xapi::trial::{self, Booted, IsolatedNetwork};
+
+use super::bring_up::BringUp;
+use super::outlook::Running;
+use super::plan;
+use super::prepared::{Networks, Prepared, Terms};
+use super::report::{FailOverReport, Form};
+use crate::advice::{Doing as _, Failure, Fault, refused};
+use crate::args::DrTestArgs;
+use crate::clock::{self, Moment};
+use crate::exit::Exit;
+use crate::interrupt::{self, Postponed};
+use crate::job::{Job, Writes};
+
+const SECS_A_DAY: u64 = 24 * 3600;
+
+/// VMs of a test. They go when this is dropped, whatever happened.
+struct Trial<'p> {
+    pool: &'p Pool,
+    made: Mutex<Vec<Restored>>,
+}
+
+/// Tries it.
+pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
+    let form = args.report.as_deref().map(Form::of).transpose()?;
+    let repository = job.open(Writes::Kept)?;
+    let reader = Reader::open(&repository).doing(|| "cannot begin a test".to_owned())?;
+    let workers = job.workers()?;
+    let begun = Moment::now();
+    let title = format!("dr test {}", clock::local(begun.secs));
+    let sr = args.fail_over.sr.clone();
+    let mut prepared = Prepared::of(job, &reader, &workers, args.fail_over)?;
+    if let Some(count) = args.sample {
+        prepared.take_sample(count.get(), begun.secs / SECS_A_DAY);
+    }
+    // Planned with a network that is not there yet, so that a test that cannot be done leaves the
+    // pool alone.
+    let stand_in = trial::stand_in(&title);
+    let mut terms = Terms {
+        sr,
+        networks: Networks::One(stand_in.uuid.clone()),
+        macs: Macs::Replace,
+        after: After::Off,
+        suffix: format!(" ({title})"),
+        verify: args.manner.verify,
+        force: false,
+    };
+    prepared.inventory.networks.push(stand_in);
+    let running = if args.boot { Running::Wanted } else { Running::No };
+    let outlook = prepared.outlook(&terms);
+    if !outlook.is_feasible(running) {
+        return plan::tell(job, &prepared, &outlook, running);
+    }
+    let postponed = Postponed::begin();
+    let session = prepared.pool.session();
+    let mut network = IsolatedNetwork::make(session, &format!("Xenith: {title}"))
+        .doing(|| "cannot make an isolated network for the test".to_owned())?;
+    prepared.inventory.networks.pop();
+    prepared.inventory.networks.push(network.record.clone());
+    terms.networks = Networks::One(network.record.uuid.clone());
+    let plans: Vec<_> = prepared.outlook(&terms).plans.into_iter().map(Result::ok).collect();
+    let candidates = &prepared.found.candidates;
+    let trial = Trial { pool: &prepared.pool, made: Mutex::new(Vec::new()) };
+    let tools = args.wait_tools.map(Duration::from_secs);
+    let bring_up = BringUp {
+        job,
+        reader: &reader,
+        workers: &workers,
+        pool: &prepared.pool,
+        lanes: args.manner.concurrency,
+        then: &|restored| trial.check(restored, args.boot, tools),
+    };
+    let starts: Vec<_> = candidates.iter().map(|it| it.start.clone()).collect();
+    let mut outcomes = bring_up.run(&waves(&starts), candidates, &plans);
+    let pool = prepared.pool_name();
+    let mut report = FailOverReport::of("dr_test", pool, begun.secs, candidates, &outcomes);
+    trial.end().into_iter().for_each(|note| report.note(note));
+    if let Err(error) = network.remove() {
+        report.note(format!("network {} stays on the pool: {error}", network.record.name));
+    }
+    drop(postponed);
+    for failure in outcomes.iter_mut().filter_map(|outcome| outcome.failure.take()) {
+        failure.tell(job.report.form);
+    }
+    if let (Some(path), Some(form)) = (&args.report, form) {
+        let doing = || format!("cannot write the report to {}", path.display());
+        std::fs::write(path, report.kept(form)).map_err(Fault::File).doing(doing)?;
+    }
+    job.report.outcome(&report.text(), &report)?;
+    Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
+}
+
+impl Trial<'_> {
+    /// Looks at a VM that was restored, and starts it if it is to be.
+    fn check(
+        &self,
+        restored: &Restored,
+        boot: bool,
+        tools: Option<Duration>,
+    ) -> Result<Option<Booted>, Failure> {
+        let (session, name) = (self.pool.session(), &restored.name);
+        self.made().push(restored.clone());
+        trial::mark(session, restored).doing(|| format!("cannot mark {name}"))?;
+        let doing = || format!("cannot look at {name}");
+        if !trial::has_sizes(session, restored).doing(doing)? {
+            return refused(
+                doing(),
+                "a disk is smaller than it was",
+                "this is a fault of the pool",
+            );
+        }
+        let Some(vm) = restored.reference.as_ref().filter(|_| boot) else {
+            return Ok(None);
+        };
+        let goes_on = || !interrupt::is_asked();
+        let booted =
+            trial::boot(session, vm, tools, &goes_on).doing(|| format!("cannot start {name}"))?;
+        match booted {
+            Booted { is_running: false, .. } => refused(
+                format!("cannot start {name}"),
+                "it does not come to run",
+                "look at its console after `xenith restore SNAPSHOT --to-pool`",
+            ),
+            Booted { has_tools: Some(false), .. } => refused(
+                format!("cannot see the guest of {name}"),
+                "its tools tell nothing of themselves",
+                "wait longer with --wait-tools, or see whether the guest has tools",
+            ),
+            booted => Ok(Some(booted)),
+        }
+    }
+
+    /// Removes all VMs; those that resist once more, behind all others. Returns what could not be
+    /// removed, in words.
+    fn end(&self) -> Vec<String> {
+        let made = std::mem::take(&mut *self.made());
+        let remove = |restored: &Restored| trial::remove(self.pool.session(), restored).err();
+        let stay: Vec<Restored> = made.into_iter().filter(|it| remove(it).is_some()).collect();
+        let told = |restored: &Restored| {
+            remove(restored).map(|error| format!("{} stays on the pool: {error}", restored.name))
+        };
+        stay.iter().filter_map(told).collect()
+    }
+
+    fn made(&self) -> MutexGuard<'_, Vec<Restored>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        // Nothing, unless something went wrong on the way; who stays is called what it is.
+        let _ = self.end();
+    }
+}
