@@ -1,5 +1,6 @@
 //! `dr test`: a fail-over is tried, and everything is removed again.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,11 +93,20 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     for failure in outcomes.iter_mut().filter_map(|outcome| outcome.failure.take()) {
         failure.tell(job.report.form);
     }
-    if let (Some(path), Some(form)) = (&args.report, form) {
+    tell(job, &report, args.report.as_deref().zip(form))
+}
+
+/// Prints the report, and writes it to a file if that is wanted.
+fn tell(
+    job: &Job,
+    report: &FailOverReport,
+    file: Option<(&Path, Form)>,
+) -> Result<Exit, Failure> {
+    if let Some((path, form)) = file {
         let doing = || format!("cannot write the report to {}", path.display());
         std::fs::write(path, report.kept(form)).map_err(Fault::File).doing(doing)?;
     }
-    job.report.outcome(&report.text(), &report)?;
+    job.report.outcome(&report.text(), report)?;
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
 }
 
