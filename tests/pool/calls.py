@@ -32,7 +32,8 @@ class Context:
 
 
 METHODS: dict[str, Callable] = {}
-READ_ONLY_REFUSED = ("VM", "VDI", "VBD", "VIF", "SR", "network", "host", "pool", "VTPM")
+READ_ONLY_REFUSED = ("VM", "VDI", "VBD", "VIF", "SR", "network", "host", "pool", "VTPM",
+                     "VM_appliance")
 POOL_ADMIN_ONLY = {"network.add_purpose", "network.remove_purpose"}
 NOT_ASYNC = {"VDI.get_nbd_info", "event.from", "session.login_with_password", "session.logout", "system.listMethods"}
 
@@ -43,8 +44,9 @@ SETTABLE = {cls: set(names.split()) for cls, names in {
           " VCPUs_max VCPUs_at_startup memory_static_max memory_static_min memory_dynamic_max memory_dynamic_min HVM_boot_policy"
           " HVM_boot_params HVM_shadow_multiplier NVRAM xenstore_data ha_restart_priority ha_always_run actions_after_shutdown"
           " actions_after_reboot actions_after_crash PV_bootloader PV_kernel PV_ramdisk PV_args PV_legacy_args PV_bootloader_args"
-          " PCI_bus recommendations start_delay shutdown_delay order suspend_VDI suspend_SR appliance has_vendor_device domain_type"
+          " PCI_bus recommendations start_delay shutdown_delay order suspend_VDI suspend_SR has_vendor_device domain_type"
           " hardware_platform_version protection_policy",
+    "VM_appliance": "name_label name_description",
     "VDI": "name_label name_description other_config tags xenstore_data sm_config on_boot read_only sharable allow_caching",
     "VBD": "other_config userdevice bootable mode type unpluggable",
     "VIF": "other_config locking_mode ipv4_allowed ipv6_allowed",

@@ -13,7 +13,7 @@ import urllib.request
 from urllib.parse import quote, urlencode, urlsplit  # noqa: F401
 
 MIB = 1 << 20
-QUESTIONS = ("state", "leftovers", "calls", "faults", "traffic")
+QUESTIONS = ("state", "leftovers", "calls", "faults", "traffic", "starts", "fingerprint")
 
 
 class Answer:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -38,7 +39,7 @@ class Control:
             new = {cls: [ref for ref in rows if ref not in self.first[cls]] for cls, rows in db.tables.items()}
             dom0 = set(db.find("VM", is_control_domain=True))
             return {"vm_snapshots": [ref for ref in new["VM"] if db.get("VM", ref)["is_a_snapshot"]], "vms": new["VM"],
-                    "vdis": new["VDI"], "tasks": new["task"], "sessions": new["session"],
+                    "vdis": new["VDI"], "networks": new["network"], "appliances": new["VM_appliance"], "vifs": new["VIF"], "tasks": new["task"], "sessions": new["session"],
                     "dom0_vbds": [ref for ref in new["VBD"] if db.get("VBD", ref)["VM"] in dom0],
                     "blocked_operations": [ref for ref, row in db.tables["VM"].items() if row["blocked_operations"]]}
 
@@ -62,6 +63,7 @@ class Control:
             if name not in known:
                 raise ValueError(f"unknown setting {name!r}; there are {', '.join(known)}")
             setattr(self.world.settings, name, type(getattr(self.world.settings, name))(value))
+        self._tell_settings()
         return asdict(self.world.settings)
 
     def write(self, vdi: str, offset: int, data: str | None = None, length: int = 0, seed: int = 0) -> dict:
@@ -109,6 +111,40 @@ class Control:
             self.world.scan(ref)
             return deepcopy(db.get("SR", ref))
 
+    def _tell_settings(self) -> None:
+        """Hosts tell their version and memory."""
+        settings, db = self.world.settings, self.world.db
+        with db.lock:
+            for host, row in db.tables["host"].items():
+                told = {**row["software_version"], "xapi": f"{settings.xapi_major}.{settings.xapi_minor}"}
+                if told != row["software_version"]:
+                    db.update("host", host, software_version=told)
+            self.world.measure()
+
+    def appliance(self, name: str, vms: dict[str, dict], description: str = "") -> dict:
+        """A vApp, which counts as there from the start, of VMs by uuid and what their records are to say: `order start_delay`."""
+        db = self.world.db
+        with db.lock:
+            made = db.create("VM_appliance", {"name_label": name, "name_description": description})
+            for vm, given in vms.items():
+                db.update("VM", db.by_uuid("VM", vm), appliance=made, **given)
+            self.first["VM_appliance"].add(made)
+            return {"ref": made, **deepcopy(db.get("VM_appliance", made))}
+
+    def starts(self) -> list[dict]:
+        """VMs in the order in which they came to run, with the seconds of a steady clock."""
+        return list(self.world.starts)
+
+    def fingerprint(self) -> str:
+        """One hash of all objects but tasks and sessions, of all disks and of what hosts were given: the same if nothing changed."""
+        world = self.world
+        with world.db.lock:
+            objects = {cls: rows for cls, rows in world.db.tables.items() if cls not in ("task", "session")}
+            disks = {row["uuid"]: world.disks.digest(row["uuid"]) or world.disks.version(row["uuid"]) for row in objects["VDI"].values()}
+            blobs = {name: hashlib.sha256(blob).hexdigest() for name, blob in world.blobs.items()}
+            told = json.dumps([objects, disks, blobs, world.vtpm_contents], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
     def traffic(self) -> dict:
         """Bytes and number of reads by the uuid of a disk, those of its snapshots with it, and by way: `nbd raw vhd tar export`."""
         with self.world.db.lock:
@@ -147,7 +183,7 @@ class Control:
         self.world.destroy_disk(vdi)
 
 
-READS = ("state", "leftovers", "calls", "faults", "disk", "traffic")
+READS = ("state", "leftovers", "calls", "faults", "disk", "traffic", "starts", "fingerprint")
 
 
 class Handler(BaseHTTPRequestHandler):

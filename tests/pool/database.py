@@ -19,7 +19,7 @@ BACK = {
     ("VIF", "network"): ("network", "VIFs"), ("VDI", "SR"): ("SR", "VDIs"), ("PBD", "SR"): ("SR", "PBDs"),
     ("PBD", "host"): ("host", "PBDs"), ("PIF", "network"): ("network", "PIFs"), ("PIF", "host"): ("host", "PIFs"),
     ("VM", "snapshot_of"): ("VM", "snapshots"), ("VDI", "snapshot_of"): ("VDI", "snapshots"),
-    ("VM", "resident_on"): ("host", "resident_VMs"), ("task", "subtask_of"): ("task", "subtasks"),
+    ("VM", "appliance"): ("VM_appliance", "VMs"), ("VM", "resident_on"): ("host", "resident_VMs"), ("task", "subtask_of"): ("task", "subtasks"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Calls on disks, storage, networks and hosts (contract 5.1, 5.2, 8)."""
+"""Calls on disks and storage (contract 5.1, 5.2, 8)."""
 from __future__ import annotations
 
 import base64
@@ -6,7 +6,6 @@ import random
 import time
 
 from calls import Context, method
-from database import now
 from disks import Log, bitmap
 from errors import ApiError
 from schema import NULL, record
@@ -168,6 +167,8 @@ def create_vbd(context: Context, given: dict) -> str:
     if made["userdevice"] == "autodetect":
         taken = {context.db.get("VBD", vbd)["userdevice"] for vbd in vm["VBDs"]}
         made["userdevice"] = next(str(place) for place in range(16) if str(place) not in taken)
+    if any(context.db.get("VBD", vbd)["userdevice"] == made["userdevice"] for vbd in vm["VBDs"]):
+        raise ApiError("DEVICE_ALREADY_EXISTS", made["userdevice"])
     return context.db.create("VBD", {**made, "uuid": "", "currently_attached": False})
 
 
@@ -195,7 +196,7 @@ def plug(context: Context, vbd: str) -> None:
     context.db.update("VBD", vbd, currently_attached=True)
 
 
-# ------------------------------------------------------------ storage, networks, hosts
+# ------------------------------------------------------------ storage
 
 @method("SR.scan")
 def scan(context: Context, sr: str) -> None:
@@ -205,33 +206,3 @@ def scan(context: Context, sr: str) -> None:
     if not any(pbd["currently_attached"] for pbd in pbds):
         raise ApiError("SR_NOT_ATTACHED", sr)
     context.world.scan(sr)
-
-
-@method("network.add_purpose")
-def add_purpose(context: Context, network: str, purpose: str) -> None:
-    """Clear and encrypted NBD exclude each other in one pool (contract 5.2)."""
-    other = {"nbd": "insecure_nbd", "insecure_nbd": "nbd"}.get(purpose)
-    if other is None:
-        raise ApiError("INTERNAL_ERROR", f"network.purpose: unknown value {purpose!r}")
-    if any(other in row["purpose"] for row in context.db.tables["network"].values()):
-        raise ApiError("NETWORK_INCOMPATIBLE_PURPOSES", purpose, other)
-    held = context.db.get("network", network)["purpose"]
-    context.db.update("network", network, purpose=held if purpose in held else [*held, purpose])
-
-
-@method("network.remove_purpose")
-def remove_purpose(context: Context, network: str, purpose: str) -> None:
-    held = context.db.get("network", network)["purpose"]
-    context.db.update("network", network, purpose=[other for other in held if other != purpose])
-
-
-@method("host.get_server_certificate")
-def server_certificate(context: Context, host: str) -> str:
-    context.db.get("host", host)
-    return context.world.member(host).pem
-
-
-@method("host.get_servertime")
-def server_time(context: Context, host: str) -> str:
-    context.db.get("host", host)
-    return now()

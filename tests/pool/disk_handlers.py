@@ -92,7 +92,7 @@ def import_(request: Request) -> None:
             raise ApiError("VDI_IN_USE", vdi, "import_raw")
         with world.plugged(vdi, request.member.ref, "RW"):
             try:
-                _apply(request, form, row, int(length) if length is not None else None)
+                _apply(request, form, vdi, int(length) if length is not None else None)
             except (OSError, vhd_in.Bad):
                 raise ApiError(*IO_ERROR) from None
         result(vdi)
@@ -106,15 +106,20 @@ def _target(request: Request, form: str, length: str | None) -> str:
     sr = request.object("SR", "sr_id", "sr_uuid")
     if sr is None or form != "raw" or length is None:
         raise ApiError("INTERNAL_ERROR", "Missing parameter: vdi")
+    if request.world.db.get("SR", sr)["content_type"] == "iso":
+        raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
     return request.world.create_disk(sr, int(length), name_label="Imported VDI")
 
 
-def _apply(request: Request, form: str, row: dict, length: int | None) -> None:
-    file, size = row["uuid"], row["virtual_size"]
+def _apply(request: Request, form: str, vdi: str, length: int | None) -> None:
+    size = request.world.db.get("VDI", vdi)["virtual_size"]
     progress = Progress(request, size)
 
     def write(at: int, data: bytes) -> None:
-        request.world.disks.write(file, at, data)
+        try:
+            request.world.write(vdi, at, data)
+        except ApiError as full:  # the storage: the reason is hidden
+            raise ApiError(*IO_ERROR) from full
         progress.add(len(data))
 
     if form == "vhd":

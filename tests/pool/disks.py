@@ -135,6 +135,12 @@ class Disks:
         found = (self.path(uuid).stat() for uuid in uuids if self.path(uuid).exists())
         return 512 * sum({stat.st_ino: stat.st_blocks for stat in found}.values())
 
+    def version(self, uuid: str) -> str:
+        """The file of a disk and the time of its last write: another after each."""
+        path = self.path(uuid)
+        stat = path.stat() if path.exists() else None
+        return f"{stat.st_ino} {stat.st_mtime_ns}" if stat else ""
+
     def digest(self, uuid: str) -> str | None:
         """SHA-256 of the whole disk, holes as zeros; of none that is larger than 1 GiB, which would take long."""
         path = self.path(uuid)

@@ -24,6 +24,9 @@ KINDS = {
     "nbd": {"action"},  # at a read
     # what the pool tells that is not so
     "cbt_lies": set(),  # VDI.list_changed_blocks leaves out blocks: `ranges`, `share`, `seed`; of the disk `vdi`, or of any
+    # the end and the contents of an upload
+    "stops_reading": set(),  # the connection of the next import is reset behind the last disk
+    "spoils": {"at"},  # the byte at this place of the disk that is written next is stored otherwise
     # the shape of an export
     "wrong_checksum": {"chunk"},
     "no_final_zeros": set(),

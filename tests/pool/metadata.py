@@ -149,6 +149,10 @@ def restore(request: Request) -> None:
         for row in root.iterfind("table[@name='PIF']/row"):
             if row.get("physical") == "true" and row.get("device") not in here:
                 raise ApiError("RESTORE_TARGET_MISSING_DEVICE", row.get("device"))
+        held = {row.get("device") for row in root.iterfind("table[@name='PIF']/row")}
+        management = sorted(row["device"] for row in request.world.db.tables["PIF"].values() if row["management"])
+        if not held.intersection(management):
+            raise ApiError("RESTORE_TARGET_MGMT_IF_NOT_IN_BACKUP", *management)
         if request.params.get("dry_run") != "true":
             request.world.blobs["database"] = body
 

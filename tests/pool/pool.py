@@ -18,8 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import appliance_calls  # noqa: E402, F401 - registers its calls
 import certificates  # noqa: E402
 import disk_calls  # noqa: E402, F401 - registers its calls
+import host_calls  # noqa: E402, F401 - registers its calls
+import network_calls  # noqa: E402, F401 - registers its calls
 import power_calls  # noqa: E402, F401 - registers its calls
 import vm_calls  # noqa: E402, F401 - registers its calls
 from control import ControlServer  # noqa: E402

@@ -30,17 +30,48 @@ def _take_time(context: Context) -> None:
         context.db.changed.wait(left)
 
 
+def _home(context: Context, vm: str) -> str:
+    """A host that sees the disks of a VM and has memory for it: the one it likes, else that with most of it."""
+    world, row = context.world, context.db.get("VM", vm)
+    disks = {context.db.get("VBD", vbd)["VDI"] for vbd in row["VBDs"]} - {NULL}
+    srs = {context.db.get("VDI", vdi)["SR"] for vdi in disks}
+    able = [host for host in context.db.tables["host"] if world.sees(host, srs)]
+    if not able:
+        raise ApiError("VM_REQUIRES_SR", vm, next(iter(srs)))
+    roomy = [host for host in able if world.free_memory(host) >= row["memory_static_max"]]
+    if not roomy:
+        raise ApiError("HOST_NOT_ENOUGH_FREE_MEMORY", row["memory_static_max"], max(map(world.free_memory, able)))
+    return row["affinity"] if row["affinity"] in roomy else max(roomy, key=world.free_memory)
+
+
 def _become(context: Context, vm: str, state: str) -> None:
     """The VM is in this state, and its devices with it."""
     db, alive = context.db, state in ("Running", "Paused")
     row = db.get("VM", vm)
+    home = NULL if not alive else row["resident_on"] if row["resident_on"] != NULL else _home(context, vm)
     for vbd in row["VBDs"]:
         db.update("VBD", vbd, currently_attached=alive and db.get("VBD", vbd)["VDI"] != NULL)
     for vif in row["VIFs"]:
         db.update("VIF", vif, currently_attached=alive)
-    home = row["resident_on"] if row["resident_on"] != NULL else db.master
-    db.update("VM", vm, power_state=state, resident_on=home if alive else NULL, domid=7 if alive else -1)
+    if state == "Running" and row["power_state"] != "Running":
+        context.world.starts.append({"name": row["name_label"], "uuid": row["uuid"], "at": time.monotonic()})
+    db.update("VM", vm, power_state=state, resident_on=home, domid=7 if alive else -1)
+    _tell_of_guest(context, vm, state == "Running" and context.world.settings.guest_tools)
     update_allowed_operations(context, vm)
+    context.world.measure()
+
+
+def _tell_of_guest(context: Context, vm: str, tools: bool) -> None:
+    """A guest with tools tells of itself while it runs."""
+    held = context.db.get("VM", vm)["guest_metrics"]
+    known = held in context.db.tables["VM_guest_metrics"]
+    if tools and not known:
+        made = context.db.create("VM_guest_metrics", {"os_version": {"name": "Debian 12"}, "live": True,
+                                                      "PV_drivers_version": {"major": "7", "minor": "30"}})
+        context.db.update("VM", vm, guest_metrics=made)
+    if not tools and known:
+        context.db.update("VM", vm, guest_metrics=NULL)
+        context.db.delete("VM_guest_metrics", held)
 
 
 @method("VM.update_allowed_operations")

@@ -171,6 +171,11 @@ class Request:
         self.moved += len(data)
         return data
 
+    def reset(self) -> None:
+        """The connection will end without a word."""
+        self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._handler.was_reset = True
+
     def _room(self, wanted: int) -> int:
         return min([wanted, *(fault["at"] - self.moved for fault in self._plan if fault["at"] > self.moved)])
 
@@ -185,9 +190,7 @@ class Request:
             if action == "error":
                 raise ApiError(*fault.get("error", ["VDI_IO_ERROR", "Device I/O error"]))
             if action == "reset":
-                linger = struct.pack("ii", 1, 0)
-                self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                self._handler.was_reset = True
+                self.reset()
             if action in ("cut", "reset"):
                 raise Gone(fault.get("task", "failure"))
             if action == "stall":

@@ -37,6 +37,8 @@ CLASSES: dict[str, dict[str, str]] = {
         "string": "hostname address edition", "map": "software_version other_config cpu_info license_params logging bios_strings",
         "bool": "enabled https_only", "int": "API_version_major API_version_minor memory_overhead",
         "set": "resident_VMs PBDs PIFs tags capabilities", "ref": "local_cache_sr metrics control_domain"}),
+    "host_metrics": fields({"string": "uuid", "int": "memory_total memory_free", "bool": "live", "datetime": "last_updated",
+                            "map": "other_config"}),
     "VM": fields(NAMED, OPERATIONS, {
         "string": "power_state actions_after_shutdown actions_after_reboot actions_after_crash PV_bootloader PV_kernel PV_ramdisk"
                   " PV_args PV_bootloader_args PV_legacy_args HVM_boot_policy PCI_bus domarch last_booted_record recommendations"
@@ -50,6 +52,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "map": "VCPUs_params HVM_boot_params platform other_config last_boot_CPU_flags xenstore_data blobs blocked_operations"
                " snapshot_info bios_strings NVRAM",
         "set": "VIFs VBDs VTPMs VGPUs VUSBs consoles crash_dumps snapshots children attached_PCIs tags pending_guidances"}),
+    "VM_appliance": fields(NAMED, OPERATIONS, {"set": "VMs"}),
     "VM_metrics": fields({"string": "uuid", "int": "memory_actual VCPUs_number", "datetime": "start_time install_time last_updated",
                           "map": "other_config"}),
     "VM_guest_metrics": fields({"string": "uuid", "map": "os_version PV_drivers_version networks other_config", "bool": "live"}),

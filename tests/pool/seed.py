@@ -30,10 +30,11 @@ class Seed:
                 "software_version": {"product_version": "8.3.0", "product_brand": "XCP-ng", "build_number": "cloud", "hostname": name,
                                      "date": "2026-08-21", "xapi": f"{major}.{minor}", "platform_version": "3.4.0"},
                 "other_config": {"boot_time": "1767225600."}})
+            metrics = self.db.create("host_metrics", {"live": True})
             dom0 = self.db.create("VM", {"uuid": self.uuid(), "name_label": f"Control domain on host: {name}", "power_state": "Running",
                                          "is_control_domain": True, "resident_on": host, "domid": 0, "memory_static_max": 2 * GIB,
                                          "metrics": self.db.create("VM_metrics", {})})
-            self.db.update("host", host, control_domain=dom0)
+            self.db.update("host", host, control_domain=dom0, metrics=metrics)
             hosts.append(host)
         return hosts
 
@@ -154,11 +155,11 @@ class Seed:
         self.vif(vm)
 
     def plain(self, name: str, *, disk_mib: int = 16, data_mib: int = 1, disks: int = 1, tags: tuple[str, ...] = (),
-              power_state: str = "Halted", sr: str = "shared") -> str:
-        """A VM as a test wants it: sparse disks of any size."""
+              power_state: str = "Halted", sr: str = "shared", **fields: object) -> str:
+        """A VM as a test wants it: sparse disks of any size, and fields of its record."""
         running = power_state in ("Running", "Paused")
         home = self.db.master if running else NULL
-        vm = self.vm(name, tags=list(tags), power_state=power_state, resident_on=home, affinity=home, domid=6 if running else -1)
+        vm = self.vm(name, tags=list(tags), power_state=power_state, resident_on=home, affinity=home, domid=6 if running else -1, **fields)
         for place in range(disks):
             self.disk(vm, place, disk_mib * MIB, sr, running, data_mib * MIB)
         self.vif(vm)
@@ -176,3 +177,4 @@ class Seed:
             kind(f"vm-{number}-{kind.__name__}", disk_mib * MIB)
         for sr in self.srs.values():
             self.world.scan(sr)
+        self.world.measure()

@@ -39,6 +39,8 @@ class Settings:
     database_mib: int = 0  # of rows that never change, in the dump of the database
     json_rpc: bool = True  # old hosts answer text/xml on /jsonrpc (contract 1.1)
     snapshot_params: int = 3  # 2: VM.snapshot of hosts before xapi 21.4 (contract 6)
+    guest_tools: bool = True  # guests that run tell their metrics
+    host_memory_mib: int = 64 << 10  # of each host, dom0's included
 
 
 @dataclass
@@ -73,6 +75,7 @@ class World:
     down: set[str] = field(default_factory=set)  # addresses of members that answer nobody
     blobs: dict[str, bytes] = field(default_factory=dict)  # what /host_restore and /pool/xmldbdump were given
     traffic: dict[str, dict[str, int]] = field(default_factory=dict)  # uuid of a disk to the way and bytes that were read of it
+    starts: list[dict[str, object]] = field(default_factory=list)  # of VMs, in order: name, uuid, and seconds of a steady clock
     taken_elsewhere: dict[str, int] = field(default_factory=dict)  # SR to bytes of others on a storage that is shared with them
 
     def __post_init__(self) -> None:
@@ -137,6 +140,17 @@ class World:
         own = sum(row["virtual_size"] for row in rows if row["type"] != "cbt_metadata") if self.is_thick(sr) else \
             self.disks.utilisation(row["uuid"] for row in rows)
         return own + self.taken_elsewhere.get(sr, 0)
+
+    def write(self, vdi: str, offset: int, data: bytes) -> None:
+        """A write of an upload. A thin storage fills up only now."""
+        row = self.db.get("VDI", vdi)
+        if not self.is_thick(row["SR"]) and self.taken(row["SR"]) + len(data) > self.db.get("SR", row["SR"])["physical_size"]:
+            raise ApiError("SR_BACKEND_FAILURE_44", "", "There is insufficient space", "")
+        for fault in self.faults.list():
+            if fault["kind"] == "spoils" and offset <= fault["at"] < offset + len(data) and self.faults.take("spoils", at=fault["at"]):
+                at = fault["at"] - offset
+                data = data[:at] + bytes([data[at] ^ 0xff]) + data[at + 1:]
+        self.disks.write(row["uuid"], offset, data)
 
     def scan(self, sr: str) -> None:
         """Brings the sizes in the database up to date."""
@@ -223,6 +237,16 @@ class World:
         for task, running in row["current_operations"].items():
             if running not in together and running != "metadata_export":
                 raise ApiError("OTHER_OPERATION_IN_PROGRESS", "VM", vm, running, task)
+
+    def free_memory(self, host: str) -> int:
+        """What the VMs on a host leave of its memory."""
+        rows = (self.db.get("VM", vm) for vm in self.db.get("host", host)["resident_VMs"])
+        return (self.settings.host_memory_mib << 20) - sum(row["memory_static_max"] for row in rows)
+
+    def measure(self) -> None:
+        """Brings the memory of all hosts in the database up to date."""
+        for host, row in self.db.tables["host"].items():
+            self.db.update("host_metrics", row["metrics"], memory_total=self.settings.host_memory_mib << 20, memory_free=self.free_memory(host))
 
     def sees(self, host: str, srs: set[str]) -> bool:
         return all(self.db.attached_to(sr, host) for sr in srs if sr != NULL)

@@ -107,6 +107,8 @@ class Manifest:
             if not self.preserve:
                 row |= {"power_state": "Halted", "suspend_VDI": NULL}
         for name, value in row.items():
+            if name == "appliance":
+                continue  # left dangling: members of one vApp tell the same reference
             if CLASSES[cls][name] == "ref":
                 row[name] = self._lookup(value)
             elif CLASSES[cls][name] == "set":

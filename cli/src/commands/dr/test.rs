@@ -97,11 +97,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
 }
 
 /// Prints the report, and writes it to a file if that is wanted.
-fn tell(
-    job: &Job,
-    report: &FailOverReport,
-    file: Option<(&Path, Form)>,
-) -> Result<Exit, Failure> {
+fn tell(job: &Job, report: &FailOverReport, file: Option<(&Path, Form)>) -> Result<Exit, Failure> {
     if let Some((path, form)) = file {
         let doing = || format!("cannot write the report to {}", path.display());
         std::fs::write(path, report.kept(form)).map_err(Fault::File).doing(doing)?;
