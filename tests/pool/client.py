@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import tarfile
 import time
+import urllib.error
 import urllib.request
 from urllib.parse import quote, urlencode, urlsplit  # noqa: F401
 
@@ -94,8 +95,11 @@ def control(url: str, name: str, /, **given: object) -> object:
     """Tells the control endpoint, or asks it: some names are questions."""
     data = None if name in QUESTIONS else json.dumps(given).encode()
     name = f"{name}?{urlencode(given)}" if name in QUESTIONS else name
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/{name}", data=data)) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/{name}", data=data)) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as refused:
+        raise AssertionError(f"{name} {given}: {refused.read().decode()}") from None
 
 
 def wait(task: str, records) -> dict:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from errors import ApiError
 from disks import CBT_BLOCK
+from moment import Moment
 from seed import Seed
 from world import Settings, World
 
@@ -23,6 +24,7 @@ class Control:
 
     def __init__(self, world: World, seed: Seed) -> None:
         self.world, self._seed = world, seed
+        self._moment = Moment(world)
         self.first = {cls: set(rows) for cls, rows in world.db.tables.items()}
 
     def state(self, digests: str = "1") -> dict:
@@ -134,6 +136,15 @@ class Control:
     def starts(self) -> list[dict]:
         """VMs in the order in which they came to run, with the seconds of a steady clock."""
         return list(self.world.starts)
+
+    def keep(self) -> None:
+        """The pool as it is now is what `back` goes back to."""
+        self._moment = Moment(self.world)
+
+    def back(self) -> None:
+        """The pool is as it was kept, with its settings; no fault is armed."""
+        self.world.faults.clear()
+        self._moment.back()
 
     def fingerprint(self) -> str:
         """One hash of all objects but tasks and sessions, of all disks and of what hosts were given: the same if nothing changed."""

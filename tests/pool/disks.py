@@ -78,6 +78,23 @@ class Disks:
         with self._lock:
             self.path(target).hardlink_to(self.path(source))
 
+    def keep(self) -> Path:
+        """All disks as they are now: further names of their files, in a folder of their own."""
+        kept = self.folder / f"kept-{next(self._times)}"
+        with self._lock:
+            kept.mkdir()
+            for path in self.folder.glob("*.img"):
+                (kept / path.name).hardlink_to(path)
+        return kept
+
+    def put_back(self, kept: Path) -> None:
+        """The disks are those that were kept, and no others."""
+        with self._lock:
+            for path in self.folder.glob("*.img"):
+                path.unlink()
+            for path in kept.iterdir():
+                (self.folder / path.name).hardlink_to(path)
+
     def _own(self, uuid: str) -> None:
         """The file gets no other name than this: a copy with the same holes, if there is another."""
         if self.path(uuid).stat().st_nlink == 1:

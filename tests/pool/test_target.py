@@ -196,6 +196,31 @@ class Fingerprint(PoolCase):
         self.assertEqual(len(set(seen)), 4)
 
 
+class Back(PoolCase):
+    """A pool goes back to what it was."""
+
+    vms = 2
+
+    def test_whatever_was_changed_is_as_it_was(self) -> None:
+        self.control("vm", name="kept", disk_mib=2)
+        self.control("keep")
+        before = self.control("fingerprint")
+        for _ in range(2):
+            doomed = self.vm("halted")
+            self.control("write", vdi=self.disks_of(self.vm("kept"))[0], offset=7, length=5, seed=1)
+            disk, = self.disks_of(doomed)
+            self.api.VM.destroy(doomed)
+            self.api.VDI.destroy(disk)
+            self.control("set", xapi_major=1)
+            self.control("vm", name="more")
+            self.control("storage", sr=SHARED, physical_size=1)
+            self.assertNotEqual(self.control("fingerprint"), before)
+            self.control("back")
+            self.assertEqual(self.control("fingerprint"), before)
+        self.assertEqual(self.pool.world.settings.xapi_major, 26)
+        self.get("/export", ref=self.vm("halted"))
+
+
 class TwoPools(PoolCase):
     """A second pool in the same process knows nothing of the first."""
 

@@ -78,6 +78,10 @@ def _copy_devices(context: Context, vm: str, target: str, copies: dict[str, str]
     for vif in row["VIFs"]:
         held = db.copy("VIF", vif)
         db.create("VIF", {**{name: held[name] for name in KEPT_BY_SNAPSHOT["VIF"]}, "VM": target})
+    for vtpm in row["VTPMs"]:
+        held = db.copy("VTPM", vtpm)
+        made = db.create("VTPM", {"VM": target, "is_unique": held["is_unique"], "is_protected": held["is_protected"]})
+        context.world.vtpm_contents[db.get("VTPM", made)["uuid"]] = context.world.vtpm_contents.get(held["uuid"], "")
 
 
 @method("VM.revert")

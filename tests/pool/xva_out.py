@@ -142,25 +142,23 @@ def checksum(world: World, data: bytes) -> tuple[str, str]:
     return "xxhash", f"{xxhash.xxh64_intdigest(data):016X}"
 
 
-def chunks(world: World, vdi: str) -> Iterator[tuple[int, bytes | None]]:
-    """Place and data of each chunk; None for one that is left out (contract 3.5)."""
+def chunks(world: World, vdi: str) -> Iterator[tuple[int, int, bytes | None]]:
+    """Place and data of each chunk; or the place of so many that are left out, and None (contract 3.5)."""
     file, size = world.file(vdi), world.db.get("VDI", vdi)["virtual_size"]
     omission = world.settings.omission
     cluster = CLUSTER[omission]
     allocated = {place for start, end in world.disks.extents(file)
                  for place in range(start // cluster * cluster // MIB, -(-min(size, -(-end // cluster) * cluster) // MIB))}
-    last = (size - 1) // MIB
+    last, before = (size - 1) // MIB, -1
     with world.disks.path(file).open("rb") as data:
-        for place in range(last + 1):
-            length = min(MIB, size - place * MIB)
-            edge = place in (0, last)
-            if place not in allocated:
-                yield place, bytes(length) if edge else None
-                continue
+        for place in sorted(allocated | {0, last}):
+            if place > before + 1:
+                yield before + 1, place - before - 1, None
+            length, edge, before = min(MIB, size - place * MIB), place in (0, last), place
             data.seek(place * MIB)
             held = data.read(length)
             keep = edge or omission != "classic" or held.count(0) != length
-            yield place, held if keep else None
+            yield place, 1, held if keep else None
 
 
 def write_disk(world: World, prefix: str, vdi: str, write: Callable[[bytes], None], done: Callable[[int], None]) -> int:
@@ -174,17 +172,18 @@ def write_disk(world: World, prefix: str, vdi: str, write: Callable[[bytes], Non
             text = "0" * len(text)
         write(member(name, data) + member(f"{name}.{extension}", text.encode()))
 
-    for place, data in chunks(world, vdi):
-        if data is None:
-            omitted += 1
-            if every and omitted % every == 0:
-                one(b"", -1)
-                number += 1
-        else:
+    for place, count, data in chunks(world, vdi):
+        if data is not None:
             one(data, place)
             sent += len(data)
-        number += 1
-        done(MIB)
+        for _ in range(count if data is None and every else 0):
+            omitted += 1
+            if omitted % every == 0:
+                one(b"", -1)
+                number += 1
+            number += 1
+        number += 0 if data is None and every else count
+        done(count * MIB)
     return sent
 
 
