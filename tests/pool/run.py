@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-AT_ONCE = 2 * (os.cpu_count() or 1)
-LONG = ("test_faults", "test_modes", "test_many", "test_changes", "test_backup")  # these begin first
+AT_ONCE = 3 * (os.cpu_count() or 1)
+LONG = ("test_faults", "test_changes", "test_restore", "test_backup", "test_many", "test_modes", "test_dr")  # these begin first
 
 
 def run(name: str) -> tuple[str, bool, float, str]:

@@ -1,0 +1,140 @@
+"""Metadata of a pool goes to another one: a database, hosts, records without disks. Run: python test_elsewhere.py
+
+Needs the binary (XENITH, default target/release/xenith).
+"""
+from __future__ import annotations
+
+import json
+import unittest
+
+from restore_case import RestoreCase
+
+SHARED = "Shared storage"
+
+
+class ElsewhereCase(RestoreCase):
+    """The database of `here`, its hosts, and the records of its VMs."""
+
+    disk_mib = 1
+    form = ()
+
+    @classmethod
+    def back_up(cls) -> None:
+        done = cls.repository.run("--json", "backup", *cls.here.login("--pool", cls.password), "pool-db", *(
+            f"host:{member['name']}" for member in cls.here.told["members"]))
+        rows = json.loads(done.stdout)["snapshots"]
+        cls.database = next(row["id"] for row in rows if row["container"] == "pool-db")
+        cls.hosts = {row["vm_name"]: row["id"] for row in rows if row["container"] == "host"}
+        cls.stored = cls.repository.run("dump", cls.database).stdout
+        cls.records = cls.saved("vm:vm-1-running", "vm:vm-0-halted", "--metadata-only")
+
+    def lose_devices(self) -> None:
+        for pif in self.there.world.db.tables["PIF"]:
+            self.there.control("update", cls="PIF", ref=pif, changes={"device": "eth7"})
+
+
+class Database(ElsewhereCase):
+    """`restore` of a `pool-db`: the pool's own dry run, and what can be told without it."""
+
+    def test_a_dry_run_compares_and_changes_nothing(self) -> None:
+        before = self.fingerprints()
+        done = self.restore(self.there, self.database, "--dry-run")
+        self.assertIn(done.returncode, (0, 3), done.stderr)
+        self.check_same(before)
+        told = (done.stdout + done.stderr).lower()
+        for row in (self.here.row("host", "xen-two"), self.here.row("SR", SHARED)):
+            self.assertIn(row["uuid"], told)
+        self.assertNotIn("database", self.there.world.blobs)
+
+    def test_for_real_the_pool_gets_exactly_what_was_saved(self) -> None:
+        self.check_ended(self.restore(self.there, self.database, "--yes"), 0)
+        self.assertEqual(self.there.world.blobs["database"], self.stored)
+        self.assertEqual(self.there.passing(), [])
+
+    def test_nobody_is_surprised(self) -> None:
+        before = self.fingerprints()
+        self.check_ended(self.restore(self.there, self.database), 1, "--yes")
+        self.check_same(before)
+
+    def test_a_pool_without_the_cards_is_refused(self) -> None:
+        self.lose_devices()
+        before = self.fingerprints()
+        for more in (["--dry-run"], ["--yes"]):
+            done = self.restore(self.there, self.database, *more)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("eth0", done.stdout + done.stderr)
+            self.check_same(before)
+
+    def test_faults_are_told_and_leave_nothing(self) -> None:
+        before = self.fingerprints()
+        for fault in ({"kind": "task", "path": "/pool/xmldbdump", "action": "fails", "error": ["RESTORE_INCOMPATIBLE_VERSION"]},
+                      {"kind": "stream", "path": "/pool/xmldbdump", "at": 4096, "action": "reset"},
+                      {"kind": "http_error", "path": "/pool/xmldbdump", "status": 403}):
+            with self.subTest(fault):
+                self.there.control("fault", **fault)
+                self.assertIn(self.restore(self.there, self.database, "--yes").returncode, (1, 3))
+                self.check_same(before)
+                self.assertEqual(self.there.control("faults"), [])
+
+    def test_a_role_that_may_not_is_told(self) -> None:
+        before = self.fingerprints()
+        done = self.restore(self.there, self.database, "--yes", "--xapi-user", "backup")
+        self.check_ended(done, 1, "role")
+        self.check_same(before)
+
+
+class Hosts(ElsewhereCase):
+    """`restore` of a `host`."""
+
+    def test_another_host_is_refused(self) -> None:
+        before = self.fingerprints()
+        for name, snapshot in self.hosts.items():
+            self.check_ended(self.restore(self.there, snapshot, "--yes"), 1, self.here.row("host", name)["uuid"])
+        self.check_same(before)
+
+
+class Records(ElsewhereCase):
+    """`restore --metadata-only`: a VM whose disks are there."""
+
+    def forget(self, name: str) -> str:
+        """The VM is gone, its disks are there. The uuid that it had."""
+        vm = self.here.one("VM", name)
+        self.here.control("update", cls="VM", ref=vm, changes={"power_state": "Halted"})
+        for vbd in self.here.world.db.get("VM", vm)["VBDs"]:
+            self.here.control("update", cls="VBD", ref=vbd, changes={"currently_attached": False})
+        uuid = self.here.world.db.get("VM", vm)["uuid"]
+        self.here.api.VM.destroy(vm)
+        return uuid
+
+    def test_a_vm_comes_back_to_its_disks(self) -> None:
+        for name in ("vm-0-halted", "vm-1-running"):
+            with self.subTest(name):
+                self.here.control("back")
+                wanted = self.here.digests(self.here.one("VM", name))
+                uuid = self.forget(name)
+                before = self.here.control("fingerprint")
+                arguments = [self.records[name], "--metadata-only", "--keep-uuid"]
+                self.check_ended(self.restore(self.here, *arguments, "--dry-run"), 0)
+                self.assertEqual(self.here.control("fingerprint"), before)
+                self.check_ended(self.restore(self.here, *arguments), 0)
+                [made] = self.here.new("vms")
+                self.assertEqual((self.here.world.db.get("VM", made)["uuid"], self.here.digests(made)), (uuid, wanted))
+                self.assertEqual((self.here.marks(), self.here.passing()), ([], []))
+
+    def test_without_the_disks_there_is_no_vm(self) -> None:
+        before = self.fingerprints()
+        for more in (["--dry-run"], []):
+            done = self.restore(self.there, self.records["vm-0-halted"], "--metadata-only", *more)
+            self.assertIn(done.returncode, (1, 3), done.stderr)
+            self.check_same(before)
+
+    def test_a_newer_pool_is_needed(self) -> None:
+        self.there.control("set", xapi_major=1, xapi_minor=160)
+        before = self.fingerprints()
+        done = self.restore(self.there, self.records["vm-0-halted"], "--metadata-only")
+        self.assertIn(done.returncode, (1, 3), done.stderr)
+        self.check_same(before)
+
+
+if __name__ == "__main__":
+    unittest.main()
