@@ -70,6 +70,8 @@ pub mod storage;
 
 pub mod fail_over;
 
+mod unfinished;
+
 mod changed;
 
 pub mod tracking;

@@ -92,6 +92,8 @@ impl LeftoverEntry {
             Kind::Tracking => "tracking",
             Kind::Stopped => "stopped",
             Kind::Mark => "mark",
+            Kind::RestoredVm => "restored-vm",
+            Kind::RestoredDisk => "restored-disk",
             Kind::Task => "task",
         };
         Self {
@@ -111,6 +113,10 @@ impl LeftoverEntry {
             Kind::Tracking => format!("changes {uuid} of disk {name}"),
             Kind::Stopped => format!("VM {name} ({uuid}), which a backup had shut down"),
             Kind::Mark => format!("mark of VM {name} ({uuid})"),
+            Kind::RestoredVm => format!("VM {name} ({uuid}) of a restore that was not finished"),
+            Kind::RestoredDisk => {
+                format!("disk {name} ({uuid}) of a restore that was not finished")
+            }
             Kind::Task => format!("task {uuid} ({name})"),
         };
         match &self.by {

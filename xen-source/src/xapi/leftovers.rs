@@ -17,6 +17,7 @@ use super::snapshot::{
 use super::task::LABEL;
 use super::time::{self, PoolTime};
 use super::tracking::REPOSITORY;
+use super::unfinished;
 use super::value::Value;
 
 /// What was left.
@@ -33,6 +34,10 @@ pub enum Kind {
     /// A mark of a VM: that it was shut down, though it runs by now, or that a snapshot of it was
     /// being taken.
     Mark,
+    /// A VM of a restore that was not finished, and its disks.
+    RestoredVm,
+    /// A disk of a restore that was not finished, which no VM has.
+    RestoredDisk,
     /// A task.
     Task,
 }
@@ -125,6 +130,8 @@ pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
     let answer = match leftover.kind {
         Kind::Snapshot => snapshot::remove(session, own),
         Kind::Disk | Kind::Tracking => snapshot::remove_disk(session, own),
+        Kind::RestoredVm => unfinished::remove_vm(session, own),
+        Kind::RestoredDisk => unfinished::remove_disk(session, own),
         Kind::Stopped | Kind::Mark => record::<VmRecord>(session, own)
             .and_then(|vm| power::recover(session, &vm))
             .and_then(|()| take_note(session, "VM", own, TAKING)),
@@ -186,6 +193,8 @@ impl Facts {
         let of = of.and_then(|of| self.vms.iter().find(|other| other.reference == *of));
         let (kind, since) = if is_our_snapshot(vm, of) {
             (Kind::Snapshot, &*vm.snapshot_time)
+        } else if let Some(since) = unfinished_since(vm) {
+            (Kind::RestoredVm, since)
         } else if let Some((_, since)) = power::stopped(vm) {
             let is_off = vm.power_state == PowerState::Halted;
             (if is_off { Kind::Stopped } else { Kind::Mark }, since)
@@ -193,13 +202,14 @@ impl Facts {
             (Kind::Mark, taking_since(&vm.uuid, &vm.other_config)?)
         };
         let is_snapshot = kind == Kind::Snapshot;
+        let is_read = is_read && (is_snapshot || kind == Kind::RestoredVm);
         Some(Leftover {
             kind,
             uuid: vm.uuid.clone(),
             name: vm.name.clone(),
             by: if is_snapshot { by(&vm.other_config) } else { String::new() },
             age: self.age(since),
-            is_in_use: is_snapshot && is_read || !vm.current_operations.is_empty(),
+            is_in_use: is_read || !vm.current_operations.is_empty(),
             is_latest: false,
             reference: vm.reference.clone(),
         })
@@ -208,6 +218,21 @@ impl Facts {
     /// Disks of VMs, and of VM snapshots, go with these. So do memory images, which are in no drive.
     fn disk(&self, disk: &VdiRecord, users: Users) -> Option<Leftover> {
         let is_memory = self.vms.iter().any(|vm| vm.suspend_vdi.as_ref() == Some(&disk.reference));
+        if let Some(since) = unfinished::since(&disk.uuid, &disk.other_config)
+            && !disk.is_a_snapshot
+        {
+            let is_one = !users.vms && !is_memory;
+            return is_one.then(|| Leftover {
+                kind: Kind::RestoredDisk,
+                uuid: disk.uuid.clone(),
+                name: disk.name.clone(),
+                by: String::new(),
+                age: self.age(since),
+                is_in_use: users.hosts,
+                is_latest: false,
+                reference: disk.reference.clone(),
+            });
+        }
         let is_one =
             is_ours(disk.is_a_snapshot, &disk.uuid, &disk.other_config) && !users.vms && !is_memory;
         let is_tracking = disk.kind == "cbt_metadata";
@@ -268,6 +293,11 @@ struct Users {
     hosts: bool,
     /// VMs or VM snapshots.
     vms: bool,
+}
+
+/// When the restore began that has not finished this VM.
+fn unfinished_since(vm: &VmRecord) -> Option<&str> {
+    unfinished::since(&vm.uuid, &vm.other_config).filter(|_| !vm.is_a_snapshot)
 }
 
 fn by(other_config: &BTreeMap<String, String>) -> String {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::made::RESTORE;
 use super::{Card, TargetDisk};
 use crate::xapi::error::XapiError;
 use crate::xapi::session::{Session, reference};
+use crate::xapi::unfinished::RESTORE;
 use crate::xapi::value::{NULL_REF, Value};
 
 /// A new disk, which carries the mark of its restore.

@@ -54,6 +54,12 @@ pub enum Event {
 pub trait Observer {
     /// Something has happened.
     fn event(&self, event: Event);
+
+    /// Whether somebody wants it to end. Asked before each step, until the VM is whole; what was
+    /// made goes again, and the error is that of an interrupted output.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Tells nobody.

@@ -1,19 +1,11 @@
 //! What a restore has made, by its marks, and how it goes again.
-//!
-//! Whatever is made carries the mark of its restore from its first moment, and soon one that names
-//! itself. A copy that somebody else makes of it meanwhile carries both, and the second names the
-//! original: it is not ours, and stays.
-
-use std::collections::BTreeMap;
 
 use super::{Event, Observer};
 use crate::xapi::error::XapiError;
 use crate::xapi::objects::{PowerState, Record, VdiRecord, VmRecord, records};
 use crate::xapi::session::Session;
 use crate::xapi::snapshot::{self, MARK, set_note, take_note};
-
-/// The key of the mark: which restore made it.
-pub const RESTORE: &str = "xenith-restore";
+use crate::xapi::unfinished::{RESTORE, is_made};
 
 /// Marks a VM or a disk as itself.
 pub fn mark<R: Record>(session: &Session, reference: &str, uuid: &str) -> Result<(), XapiError> {
@@ -34,12 +26,6 @@ pub fn find(session: &Session, mark: &str) -> Result<(Vec<VmRecord>, Vec<VdiReco
     vms.retain(|vm| !vm.is_a_snapshot && is_made(&vm.uuid, &vm.other_config, mark));
     disks.retain(|disk| !disk.is_a_snapshot && is_made(&disk.uuid, &disk.other_config, mark));
     Ok((vms, disks))
-}
-
-/// Whether the restore `mark` has made what has this uuid and these notes.
-pub fn is_made(uuid: &str, other_config: &BTreeMap<String, String>, mark: &str) -> bool {
-    other_config.get(RESTORE).is_some_and(|found| found == mark)
-        && other_config.get(MARK).is_none_or(|own| own == uuid)
 }
 
 /// Removes all that the restore `mark` has made, and tells of it.
@@ -80,26 +66,4 @@ pub fn destroy_replaced(session: &Session, vm: &str) -> Result<(), XapiError> {
     snapshot::remove_vm(session, &vm)?;
     let removed: Vec<_> = disks.iter().map(|disk| snapshot::destroy(session, disk)).collect();
     removed.into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_restore_has_made_is_its_own() {
-        let rows: [(&[(&str, &str)], bool); 6] = [
-            (&[], false),
-            (&[(MARK, "u")], false),
-            (&[(RESTORE, "r")], true),
-            (&[(RESTORE, "r"), (MARK, "u")], true),
-            (&[(RESTORE, "r"), (MARK, "original")], false),
-            (&[(RESTORE, "another"), (MARK, "u")], false),
-        ];
-        for (notes, expected) in rows {
-            let text = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
-            let notes: BTreeMap<String, String> = notes.iter().map(text).collect();
-            assert_eq!(is_made("u", &notes, "r"), expected, "{notes:?}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod storage;
 use super::{
     After, Inventory, Objection, Scope, Step, StoredCard, StoredVm, VmDisk, Wish, WishedForm,
 };
+use crate::xapi::unfinished::mark_of;
 use crate::xva::checksum::ChecksumKind;
 use crate::xva::ova::seed::Seed;
 
@@ -130,7 +131,7 @@ pub fn plan(pool: &Inventory, vm: &StoredVm, wish: &Wish) -> Result<Plan, Vec<Ob
     let mut against = Vec::new();
     let has_vm = wish.scope == Scope::Vm;
     let mut seed = Seed::new(wish.seed);
-    let mark = seed.uuid();
+    let mark = mark_of(&seed.uuid(), &pool.now);
     let replaced = identity::replaced(pool, vm, wish, &mut against);
     identity::check(pool, vm, wish, &mut against);
     let claimed_version = identity::claimed_version(pool, vm, wish, &mut against);

@@ -1,6 +1,8 @@
 //! Walks a plan.
 
-use engine::source::Content;
+use std::io;
+
+use engine::source::{Content, ContentError};
 
 use super::restored::Trouble;
 use super::send::{deliver, send};
@@ -15,6 +17,7 @@ use crate::xapi::power;
 use crate::xapi::session::Session;
 use crate::xapi::snapshot::{BY, MARK, POWER_MARK, TAKING, record};
 use crate::xapi::task;
+use crate::xapi::unfinished::RESTORE;
 use crate::xapi::value::Value;
 use crate::xva::ova::for_pool::ForPool;
 
@@ -34,7 +37,7 @@ pub fn restore(
     let mut run = Run { session, content, plan, observer, vm: None, disks, old: Old::AsBefore };
     for (number, step) in plan.steps.iter().enumerate() {
         observer.event(Event::Begins { number, step: step.clone() });
-        let Err(trouble) = run.step(step) else { continue };
+        let Err(trouble) = run.step_unless_stopped(step) else { continue };
         match (step, trouble) {
             (Step::Unmark, Trouble::Pool(error)) => observer.event(Event::MarkStays { error }),
             (Step::DestroyReplaced { name }, Trouble::Pool(error)) => {
@@ -80,6 +83,16 @@ enum Old {
 }
 
 impl Run<'_> {
+    /// Until the VM is whole, somebody may stop it.
+    fn step_unless_stopped(&mut self, step: &Step) -> Result<(), Trouble> {
+        let is_whole =
+            matches!(step, Step::DestroyReplaced { .. } | Step::Unmark | Step::Start { .. });
+        if !is_whole && self.observer.is_stopped() {
+            return Err(ContentError::Output(io::ErrorKind::Interrupted.into()).into());
+        }
+        self.step(step)
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), Trouble> {
         match step {
             Step::Import { .. } => self.import(&self.places()),
@@ -128,10 +141,10 @@ impl Run<'_> {
             name: &name,
             uuid: plan.uuid.as_deref(),
             is_suspended: plan.has_memory,
-            mark: (made::RESTORE, &plan.mark),
+            mark: (RESTORE, &plan.mark),
             version: plan.claimed_version,
             checksum: plan.checksum,
-            dropped_notes: &[made::RESTORE, MARK, BY, TAKING, POWER_MARK],
+            dropped_notes: &[RESTORE, MARK, BY, TAKING, POWER_MARK],
         };
         let import = import::vm(session, &plan.name, Some(&plan.record_sr.uuid), identity)?;
         deliver(import, |out| write_for_pool(self.content, out, places, &wanted))?;
@@ -281,7 +294,8 @@ impl Run<'_> {
 
 /// An id that the VHDs of one restore do not share.
 fn id_of_vhd(mark: &str, number: usize) -> [u8; 16] {
-    let digits: String = mark.chars().filter(char::is_ascii_hexdigit).collect();
+    let uuid = mark.split(' ').next().unwrap_or_default();
+    let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
     let base = u128::from_str_radix(&digits, 16).unwrap_or_default();
     base.wrapping_add(number as u128).to_be_bytes()
 }
