@@ -85,7 +85,7 @@ pub enum Fault {
     Objections(#[from] Objections),
     /// A restore into a pool did not succeed.
     #[error(transparent)]
-    Restore(Box<Unrestored>),
+    Restore(#[from] Unrestored),
     /// The configuration file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -171,12 +171,6 @@ pub struct ErrorMessage {
     /// What a restore that failed could not put in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
-}
-
-impl From<Unrestored> for Fault {
-    fn from(failed: Unrestored) -> Self {
-        Self::Restore(Box::new(failed))
-    }
 }
 
 impl Failure {

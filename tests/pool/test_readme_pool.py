@@ -18,10 +18,13 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 class Readme(BackupCase):
     """The section "A pool"."""
 
-    def block(self, language: str) -> str:
-        section = README.read_text().split("\n## A pool\n")[1].split("\n## ")[0]
-        [block] = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-        return block
+    def block(self, language: str, heading: str = "## A pool") -> str:
+        section = re.split(r"\n##+ ", README.read_text().split(f"\n{heading}\n")[1])[0]
+        return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)[0]
+
+    def lines(self, heading: str = "## A pool") -> list[str]:
+        """What is typed there first."""
+        return [line.removeprefix("# ").split("   #")[0].split("  #")[0] for line in self.block("console", heading).splitlines()]
 
     def install(self) -> Path:
         """A machine of its own: the configuration as in README, for this pool and this repository."""
@@ -72,12 +75,34 @@ class Readme(BackupCase):
 
     def test_the_other_lines_do_something_too(self) -> None:
         folder = self.install()
-        lines = [line.removeprefix("# ").split("   #")[0] for line in self.block("console").splitlines()]
+        lines = self.lines()
         self.assertEqual(len(lines), 4)
         for line in lines:
             done = self.run_line(folder, line.replace("vm:web01", f"vm:{self.name('halted')}"))
             self.assertEqual(done.returncode, 0, (line, done.stderr))
         self.assertEqual([snapshot["vm_name"] for snapshot in self.repository.snapshots()], [self.name("halted")])
+
+    def test_a_vm_comes_back_beside_the_one_that_runs_and_in_its_place_and_a_fail_over_is_tried(self) -> None:
+        folder, name = self.install(), self.name("running")
+        self.tag(name, "prod")
+        self.control("set", guest_tools=True)
+        self.addCleanup(self.control, "back")
+        self.backup(f"vm:{name}")
+        [snapshot] = self.repository.snapshots()
+        [storage] = {self.api.SR.get_name_label(self.api.VDI.get_SR(vdi)) for vdi in self.disks_of(self.vms[name])}
+        restores = self.lines("### Back to a pool")[:3]
+        trials = [line for line in self.lines("## Disaster recovery") if line.startswith("xenith dr test")]
+        self.assertEqual((len(restores), len(trials)), (3, 1))
+        for line in restores + trials:
+            for there, here in (("web01", name), ("nfs-fast", f"'{storage}'"), ("scratch", f"'{storage}'"), ("a1c4", snapshot["short_id"]),
+                                ("--to-pool dr", "--to-pool prod"), ("dr.md", str(folder / "dr.md"))):
+                line = line.replace(there, here)
+            done = self.run_line(folder, line)
+            self.assertEqual(done.returncode, 0, (line, done.stdout, done.stderr))
+        names = [row["name_label"] for row in self.api.VM.get_all_records().values()]
+        self.assertIn(f"{name}-restored", names)
+        self.assertTrue(any(found.startswith(f"{name}.replaced-") for found in names), names)
+        self.assertIn(name, (folder / "dr.md").read_text())
 
 
 if __name__ == "__main__":

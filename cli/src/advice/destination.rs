@@ -28,7 +28,7 @@ pub struct ObjectionMessage {
 #[derive(Debug)]
 pub struct Unrestored {
     /// Why.
-    pub error: RestoreError,
+    pub error: Box<RestoreError>,
     /// What it could not put in order, in words.
     pub left: Vec<String>,
 }
@@ -152,7 +152,7 @@ fn list(names: &[String]) -> String {
 
 /// What to do about a restore that failed on its way.
 pub fn on_restore(failed: &Unrestored) -> Advice {
-    let hint = match &failed.error {
+    let hint = match &*failed.error {
         RestoreError::Pool { source, .. } => on_pool(source),
         RestoreError::Content { source, .. } => on_content(source),
         RestoreError::Differs { .. } => {

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn only_what_a_restore_has_made_is_its_own() {
-        let rows: [(&[(&str, &str)], bool, Option<&str>); 6] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool, Option<&'a str>);
+        let rows: [Row<'_>; 6] = [
             (&[], false, None),
             (&[(MARK, "u")], false, None),
             (&[(RESTORE, "r now")], true, Some("now")),

@@ -134,7 +134,7 @@ impl BringUp<'_> {
         let notes = course.notes();
         let left = || notes.iter().map(|note| note.message.clone()).collect();
         let restored = made
-            .map_err(|error| Unrestored { error, left: left() })
+            .map_err(|error| Unrestored { error: Box::new(error), left: left() })
             .doing(|| format!("cannot restore {name}"))?;
         progress.aside(|| report.warning(&notes_text(&notes)));
         Ok(restored)
@@ -147,5 +147,12 @@ impl BringUp<'_> {
             let left = delay.saturating_sub(begun.elapsed());
             self.pool.session().pause(left.min(Duration::from_secs(1)));
         }
+    }
+}
+
+/// Tells why VMs are not as they should be.
+pub fn tell_failures(job: &Job, outcomes: &mut [Outcome]) {
+    for failure in outcomes.iter_mut().filter_map(|outcome| outcome.failure.take()) {
+        failure.tell(job.report.form);
     }
 }

@@ -8,7 +8,7 @@ use xen_source::xapi::destination::After;
 use xen_source::xapi::fail_over::{VApp, Wave, waves};
 use xen_source::xapi::vapp;
 
-use super::bring_up::{BringUp, Outcome};
+use super::bring_up::{BringUp, Outcome, tell_failures};
 use super::candidate::Candidate;
 use super::outlook::Running;
 use super::plan;
@@ -59,17 +59,13 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
     let mut report = FailOverReport::of("dr_run", pool, begun.secs, candidates, &outcomes);
     make_vapps(&prepared, &outcomes, &mut report);
     drop(postponed);
-    for outcome in &mut outcomes {
-        if let Some(failure) = outcome.failure.take() {
-            failure.tell(job.report.form);
-        }
-    }
+    tell_failures(job, &mut outcomes);
     job.report.outcome(&report.text(), &report)?;
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
 }
 
 /// The waves of candidates. VMs that stay off wait for nobody, but come in the same order.
-fn order(candidates: &[Candidate], is_started: bool) -> Vec<Wave> {
+pub fn order(candidates: &[Candidate], is_started: bool) -> Vec<Wave> {
     let starts: Vec<_> = candidates.iter().map(|it| it.start.clone()).collect();
     let waves = waves(&starts);
     match is_started {

@@ -8,14 +8,14 @@ use engine::reader::Reader;
 use xen_source::Macs;
 use xen_source::xapi::Pool;
 use xen_source::xapi::destination::{After, Restored};
-use xen_source::xapi::fail_over::waves;
 use xen_source::xapi::trial::{self, Booted, IsolatedNetwork};
 
-use super::bring_up::BringUp;
+use super::bring_up::{BringUp, tell_failures};
 use super::outlook::Running;
 use super::plan;
 use super::prepared::{Networks, Prepared, Terms};
 use super::report::{FailOverReport, Form};
+use super::run::order;
 use crate::advice::{Doing as _, Failure, Fault, refused};
 use crate::args::DrTestArgs;
 use crate::clock::{self, Moment};
@@ -81,8 +81,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
         lanes: args.manner.concurrency,
         then: &|restored| trial.check(restored, args.boot, tools),
     };
-    let starts: Vec<_> = candidates.iter().map(|it| it.start.clone()).collect();
-    let mut outcomes = bring_up.run(&waves(&starts), candidates, &plans);
+    let mut outcomes = bring_up.run(&order(candidates, true), candidates, &plans);
     let pool = prepared.pool_name();
     let mut report = FailOverReport::of("dr_test", pool, begun.secs, candidates, &outcomes);
     trial.end().into_iter().for_each(|note| report.note(note));
@@ -90,20 +89,18 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
         report.note(format!("network {} stays on the pool: {error}", network.record.name));
     }
     drop(postponed);
-    for failure in outcomes.iter_mut().filter_map(|outcome| outcome.failure.take()) {
-        failure.tell(job.report.form);
+    tell_failures(job, &mut outcomes);
+    if let (Some(path), Some(form)) = (&args.report, form) {
+        keep(&report, path, form)?;
     }
-    tell(job, &report, args.report.as_deref().zip(form))
+    job.report.outcome(&report.text(), &report)?;
+    Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
 }
 
-/// Prints the report, and writes it to a file if that is wanted.
-fn tell(job: &Job, report: &FailOverReport, file: Option<(&Path, Form)>) -> Result<Exit, Failure> {
-    if let Some((path, form)) = file {
-        let doing = || format!("cannot write the report to {}", path.display());
-        std::fs::write(path, report.kept(form)).map_err(Fault::File).doing(doing)?;
-    }
-    job.report.outcome(&report.text(), report)?;
-    Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
+/// Writes the report to a file.
+fn keep(report: &FailOverReport, path: &Path, form: Form) -> Result<(), Failure> {
+    let doing = || format!("cannot write the report to {}", path.display());
+    std::fs::write(path, report.kept(form)).map_err(Fault::File).doing(doing)
 }
 
 impl Trial<'_> {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use xen_source::xapi::destination::{Event, Observer};
 
 use crate::advice::in_words;
+use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::Report;
 
@@ -58,6 +59,10 @@ pub fn notes_text(notes: &[Note]) -> String {
 }
 
 impl Observer for Course<'_> {
+    fn is_stopped(&self) -> bool {
+        interrupt::is_asked()
+    }
+
     fn event(&self, event: Event) {
         let note = |kind, message| self.notes.borrow_mut().push(Note { kind, message });
         match event {

@@ -138,7 +138,7 @@ impl Way<'_> {
         drop(lane);
         let notes = course.notes();
         let left = || notes.iter().map(|note| note.message.clone()).collect();
-        let made = made.map_err(|error| Unrestored { error, left: left() });
+        let made = made.map_err(|error| Unrestored { error: Box::new(error), left: left() });
         let restored = made.doing(|| self.doing())?;
         progress.aside(|| report.warning(&notes_text(&notes)));
         outcome.notes = notes;

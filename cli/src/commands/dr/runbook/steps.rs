@@ -126,7 +126,7 @@ impl Book<'_> {
         let lines: String = hosts
             .filter_map(|host| {
                 let saved = self.newest(Kind::Host, &host.uuid)?;
-                let (name, id) = (line(&host.name), short_id(&saved.id));
+                let (name, id) = (cell(&host.name), short_id(&saved.id));
                 let time = &saved.time;
                 Some(format!("    xenith restore {id} --to-pool NEW    # {name}, {time}\n"))
             })
@@ -139,8 +139,7 @@ impl Book<'_> {
              it under the same uuid. A crashed host gets an upgrade installation first, which \
              keeps the backup partition.\n\n{lines}\nThis stages the system on the spare \
              partition; nothing is active until the host boots the installation CD and you choose \
-             \"Restore from backup\". It brings no storage and no VMs back; in /var/backup there is the database of that \
-             time, and the one below may be newer.\n"
+             \"Restore from backup\". It brings no storage and no VMs back.\n"
         );
         ("Or bring back the systems of hosts", text)
     }
@@ -169,13 +168,14 @@ impl Book<'_> {
         let forget: String = others
             .iter()
             .map(|host| {
-                format!("    xe host-forget uuid={}    # {}\n", host.uuid, line(&host.name))
+                format!("    xe host-forget uuid={}    # {}\n", host.uuid, cell(&host.name))
             })
             .collect();
         let text = format!(
             "On the coordinator, those that `xe host-list` still shows:\n\n{forget}\nThen on each \
-             other host, newly installed:\n\n    xe pool-join master-address=NEW \
-             master-username=root master-password=...\n"
+             of the {} newly installed others:\n\n    xe pool-join master-address=NEW \
+             master-username=root master-password=...\n",
+            others.len()
         );
         ("Forget the old members, and join the new ones", text)
     }
@@ -189,7 +189,7 @@ impl Book<'_> {
                      not attached (`xe pbd-plug uuid=...`), and scan it:\n\n";
         }
         for sr in &shared {
-            let (uuid, name) = (&sr.uuid, line(&sr.name));
+            let (uuid, name) = (&sr.uuid, cell(&sr.name));
             text += &format!(
                 "    xe pbd-list sr-uuid={uuid} params=uuid,host-uuid,currently-attached    # {name}\n    \
                  xe sr-scan uuid={uuid}\n"
@@ -200,7 +200,7 @@ impl Book<'_> {
                      Forget it, and make a new one:\n\n";
         }
         for sr in &local {
-            text += &format!("    xe sr-forget uuid={}    # {}\n", sr.uuid, line(&sr.name));
+            text += &format!("    xe sr-forget uuid={}    # {}\n", sr.uuid, cell(&sr.name));
         }
         ("Attach the storage", text)
     }
@@ -232,15 +232,15 @@ impl Book<'_> {
             .to_owned();
         let mut unsaved = String::new();
         for DumpedVm { uuid, name, .. } in &self.dump.vms {
+            let name = cell(name);
             match self.newest(Kind::Vm, uuid) {
                 Some(saved) => {
-                    let (name, time) = (line(name), &saved.time);
-                    let id = short_id(&saved.id);
+                    let (id, time) = (short_id(&saved.id), &saved.time);
                     text += &format!(
                         "    xenith restore {id} --to-pool NEW --overwrite    # {name}, {time}\n"
                     );
                 }
-                None => unsaved += &format!("* {} (`{uuid}`)\n", cell(name)),
+                None => unsaved += &format!("* {name} (`{uuid}`)\n"),
             }
         }
         if !unsaved.is_empty() {
@@ -256,12 +256,7 @@ impl Book<'_> {
     }
 }
 
-/// Names come from strangers: none may end a line of commands.
-fn line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
-}
-
-/// None may end a cell or a line, or be taken for Markdown.
+/// Names come from strangers: none may end a cell, a line or a command.
 fn cell(text: &str) -> String {
     let plain = |char: char| match char {
         '|' | '`' | '<' | '>' | '*' | '_' | '[' | ']' | '\\' => format!("\\{char}"),
@@ -319,7 +314,7 @@ mod tests {
             "xe sr-scan uuid=sr-shared",
             "xe sr-forget uuid=sr-local",
             "* a\\|b (`vm-a`)",
-            "xenith restore aaaaaaa2 --to-pool NEW --overwrite    # a|b, time-2",
+            "xenith restore aaaaaaa2 --to-pool NEW --overwrite    # a\\|b, time-2",
             "**Not in this repository:**\n\n* lost (`vm-b`)",
         ];
         for wanted in wanted {
