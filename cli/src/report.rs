@@ -1,6 +1,7 @@
 //! Results: as text for people, or as JSON with field names that stay (see JSON.md).
 
 mod container;
+mod note;
 mod snapshot;
 mod vm;
 
@@ -12,6 +13,7 @@ use crate::advice::{Doing as _, Failure, Fault};
 use crate::text::{Form, printable};
 
 pub use container::{metadata_noun, metadata_use};
+pub use note::Note;
 pub use snapshot::{
     DiskEntry, SnapshotEntry, Way, consistency_name, disk_order, role_name, short_id, size_bytes,
     subject,

@@ -18,13 +18,7 @@ pub struct Course {
 }
 
 /// Something that people should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Note {
-    /// What it is about.
-    pub kind: NoteKind,
-    /// In words.
-    pub message: String,
-}
+pub type Note = crate::report::Note<NoteKind>;
 
 /// What a note is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -19,13 +19,7 @@ pub struct Course<'c> {
 }
 
 /// Something that somebody has to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Note {
-    /// What it is about.
-    pub kind: NoteKind,
-    /// In words.
-    pub message: String,
-}
+pub type Note = crate::report::Note<NoteKind>;
 
 /// What a note is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -37,9 +37,13 @@ pub fn restore(way: &Way<'_>) -> Result<Exit, Failure> {
     }
     let stops = found.iter().any(Difference::stops);
     if stops && !way.order.dry_run && !way.order.force {
+        let stopping = entries.iter().filter(|entry| entry.stops).map(|entry| &*entry.message);
         return refused(
             way.doing(),
-            "the pool will refuse the database, as told above",
+            format!(
+                "the pool will refuse the database: {}",
+                stopping.collect::<Vec<_>>().join("; ")
+            ),
             "put that right first, or let the pool decide with --force; nothing was done",
         );
     }

@@ -8,10 +8,11 @@ use xen_source::xapi::recovery::comparison::Difference;
 pub struct DifferenceEntry {
     kind: &'static str,
     /// Whether the pool will refuse the database for it.
-    stops: bool,
+    pub stops: bool,
     uuid: Option<String>,
     name: Option<String>,
-    message: String,
+    /// In words.
+    pub message: String,
 }
 
 impl DifferenceEntry {
