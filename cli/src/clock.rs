@@ -20,14 +20,21 @@ impl Moment {
         Self::of(&Zoned::now()).unwrap_or(Self { secs: 0, utc_offset: 0 })
     }
 
-    /// Reads `YYYY-MM-DD HH:MM:SS`, as a clock here would show it.
+    /// Reads `YYYY-MM-DD HH:MM:SS`, as a clock here would show it, without seconds if there are none; or RFC 3339, as
+    /// `--json` tells times.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::parse_in(text, TimeZone::system())
     }
 
     fn parse_in(text: &str, zone: TimeZone) -> Result<Self, String> {
-        let shown = DateTime::strptime("%Y-%m-%d %H:%M:%S", text);
-        let zoned = shown.and_then(|shown| shown.to_zoned(zone)).ok();
+        let mut forms = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"].into_iter();
+        let shown = forms.find_map(|form| DateTime::strptime(form, text).ok());
+        let zoned = match shown {
+            Some(shown) => shown.to_zoned(zone).ok(),
+            None => {
+                Timestamp::strptime("%Y-%m-%dT%H:%M:%S%:z", text).ok().map(|at| at.to_zoned(zone))
+            }
+        };
         zoned
             .and_then(|zoned| Self::of(&zoned))
             .ok_or_else(|| format!("`{text}` is no time; write it as 2026-11-22 02:01:10"))
@@ -98,6 +105,9 @@ mod tests {
     fn times_are_read_in_the_zone() {
         check_parse("1970-01-01 01:00:00", Some(0));
         check_parse("2026-11-22 02:01:10", Some(1_795_309_270));
+        check_parse("2026-11-22 02:01", Some(1_795_309_260));
+        check_parse("2026-11-22T02:01:10+01:00", Some(1_795_309_270));
+        check_parse("2026-11-22T01:01:10+00:00", Some(1_795_309_270));
         check_parse("1970-01-01 00:59:59", None);
         check_parse("2026-11-22", None);
         check_parse("2026-13-01 00:00:00", None);

@@ -69,7 +69,7 @@ pub struct BackupArgs {
     /// Host that the snapshots bear [default: this one]
     #[arg(long, value_name = "NAME", value_parser = text)]
     pub host: Option<String>,
-    /// Time that the snapshots bear, as 'YYYY-MM-DD HH:MM:SS' [default: now]
+    /// Time that the snapshots bear, such as "2026-11-22 02:01:10" [default: now]
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub time: Option<Moment>,
     /// Read everything, store nothing, and say what would be stored; with --pool say which VMs
