@@ -210,13 +210,16 @@ impl Failure {
     /// As JSON.
     pub fn message(&self) -> ErrorMessage {
         let Advice { exit, hint } = self.advice();
-        let mut message = self.doing.clone();
-        for cause in self.causes() {
-            message = format!("{message}: {cause}");
-        }
+        let message = self.line();
         let objections = self.objections();
         let (message_type, code, left) = ("error", exit.code(), self.left().to_vec());
         ErrorMessage { message_type, code, message, hint, objections, left }
+    }
+
+    /// What failed and why, in a line.
+    pub fn line(&self) -> String {
+        let causes = self.causes();
+        causes.iter().fold(self.doing.clone(), |line, cause| format!("{line}: {cause}"))
     }
 
     /// What is behind it, in a few words.

@@ -25,6 +25,8 @@ mod left_out;
 
 mod report;
 
+mod place;
+
 mod job;
 mod progress;
 

@@ -95,14 +95,14 @@ class Readme(BackupCase):
         self.assertEqual((len(restores), len(trials)), (3, 1))
         for line in restores + trials:
             for there, here in (("web01", name), ("nfs-fast", f"'{storage}'"), ("scratch", f"'{storage}'"), ("a1c4", snapshot["short_id"]),
-                                ("--to-pool dr", "--to-pool prod"), ("dr.md", str(folder / "dr.md"))):
+                                ("--to-pool dr", "--to-pool prod"), ("dr.html", str(folder / "dr.html"))):
                 line = line.replace(there, here)
             done = self.run_line(folder, line)
             self.assertEqual(done.returncode, 0, (line, done.stdout, done.stderr))
         names = [row["name_label"] for row in self.api.VM.get_all_records().values()]
         self.assertIn(f"{name}-restored", names)
         self.assertTrue(any(found.startswith(f"{name}.replaced-") for found in names), names)
-        self.assertIn(name, (folder / "dr.md").read_text())
+        self.assertIn(name, (folder / "dr.html").read_text())
 
 
 if __name__ == "__main__":

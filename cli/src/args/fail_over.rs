@@ -32,6 +32,10 @@ pub struct FailOverArgs {
     /// Only VMs of this vApp; repeat it for several
     #[arg(long = "app", value_name = "NAME")]
     pub apps: Vec<String>,
+    /// Look into this repository, too, a directory or a name in the configuration, and take of each VM what is newest in
+    /// any; repeat it for several. Its password is that of the configuration, else that of --repo
+    #[arg(long = "also-repo", alias = "repo2", value_name = "DIR|NAME")]
+    pub also_repos: Vec<String>,
     /// No snapshots that are newer than this, such as "2026-11-22 02:01:10" [default: the newest]
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub at: Option<Moment>,
@@ -113,7 +117,7 @@ pub struct DrTestArgs {
     /// Only so many VMs, other ones each day until all had their turn
     #[arg(long, value_name = "N")]
     pub sample: Option<NonZeroUsize>,
-    /// Write a report to this file, as its name says: .md, .txt or .json
+    /// Write a report to this file, as its name says: .md, .html, .txt or .json
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }

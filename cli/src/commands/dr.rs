@@ -9,6 +9,7 @@ mod prepared;
 mod report;
 mod run;
 mod runbook;
+mod stock;
 mod test;
 
 use crate::advice::Failure;

@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use engine::parallel::{Workers, in_lanes};
-use engine::reader::Reader;
 use engine::restore::SnapshotContent;
 use xen_source::xapi::Pool;
 use xen_source::xapi::destination::{Plan, Restored, restore};
@@ -14,6 +13,7 @@ use xen_source::xapi::trial::Booted;
 
 use super::candidate::Candidate;
 use super::outlook::size_of;
+use super::stock::Stock;
 use crate::advice::{Doing as _, Failure, Unrestored};
 use crate::commands::restore::{Course, Stoppable, notes_text};
 use crate::interrupt;
@@ -25,7 +25,7 @@ pub struct BringUp<'a> {
     /// How it is told.
     pub job: &'a Job,
     /// Where VMs come from.
-    pub reader: &'a Reader<'a>,
+    pub stocks: &'a [Stock<'a>],
     /// Who computes.
     pub workers: &'a Workers,
     /// Where they go.
@@ -126,8 +126,9 @@ impl BringUp<'_> {
         progress: &Progress,
     ) -> Result<Restored, Failure> {
         let name = &candidate.vm.name;
+        let reader = &self.stocks[candidate.repository].reader;
         let lane = progress.lane(name, size_of(candidate));
-        let content = SnapshotContent::new(self.reader, self.workers, &candidate.snapshot, &lane);
+        let content = SnapshotContent::new(reader, self.workers, &candidate.snapshot, &lane);
         let report = &self.job.report;
         let course = Course::new(report, progress, plan.steps.len());
         let made = restore(self.pool.session(), &Stoppable::new(&content), plan, &course);

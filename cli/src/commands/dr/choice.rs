@@ -1,10 +1,12 @@
 //! Which VMs a fail-over is about, and which snapshot of each.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use repo_format::snapshot::{DiskRole, Snapshot};
 
 use crate::advice::{Failure, refused};
+use crate::commands::database;
 use crate::pattern::Pattern;
 use crate::report::subject;
 
@@ -38,18 +40,40 @@ pub struct Facts {
     pub app: Option<(String, String)>,
 }
 
-/// The newest snapshot of each VM that is not newer than `at` (seconds since 1970), by the VMs'
-/// names. `snapshots` are sorted by time. Records alone, and disks without a record, are no VM.
-pub fn newest(snapshots: &[Snapshot], at: Option<u64>) -> Vec<&Snapshot> {
-    let mut newest: BTreeMap<&str, &Snapshot> = BTreeMap::new();
-    let is_old = |snapshot: &&Snapshot| at.is_none_or(|at| snapshot.time <= at);
-    for snapshot in snapshots.iter().filter(is_old).filter(|snapshot| is_whole(snapshot)) {
-        let key = snapshot.origin.vm_uuid.as_deref().unwrap_or_else(|| subject(snapshot));
-        newest.insert(key, snapshot);
+/// A snapshot, and the place of the repository that has it.
+pub type Stored<'s> = (usize, &'s Snapshot);
+
+/// What snapshots are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// VMs. Records alone, and disks without a record, are none.
+    Vm,
+    /// Databases of pools.
+    Database,
+}
+
+/// The snapshots of each VM or pool that are not newer than `at` (seconds since 1970), newest first; VMs and pools by
+/// their names. `repositories` are what each has, oldest first. Of equal age, and of one snapshot that several have, the
+/// one in the first repository comes first.
+pub fn newest_first<'s>(
+    repositories: &[&'s [Snapshot]],
+    kind: Kind,
+    at: Option<u64>,
+) -> Vec<Vec<Stored<'s>>> {
+    let mut subjects: BTreeMap<&str, Vec<Stored<'_>>> = BTreeMap::new();
+    let is_meant = |it: &&Snapshot| kind.fits(it) && at.is_none_or(|at| it.time <= at);
+    for (place, snapshots) in repositories.iter().enumerate() {
+        for snapshot in snapshots.iter().rev().filter(is_meant) {
+            let key = snapshot.origin.vm_uuid.as_deref().unwrap_or_else(|| subject(snapshot));
+            subjects.entry(key).or_default().push((place, snapshot));
+        }
     }
-    let mut newest: Vec<&Snapshot> = newest.into_values().collect();
-    newest.sort_by_key(|snapshot| (subject(snapshot), snapshot.id));
-    newest
+    let mut subjects: Vec<_> = subjects.into_values().collect();
+    for stored in &mut subjects {
+        stored.sort_by_key(|(place, snapshot)| (Reverse(snapshot.time), *place));
+    }
+    subjects.sort_by_key(|stored| stored.first().map(|(_, newest)| (subject(newest), newest.id)));
+    subjects
 }
 
 /// The places of `count` things of `all` whose turn it is on `day`: after enough days everything had
@@ -65,10 +89,26 @@ pub fn sample(all: usize, count: usize, day: u64) -> Vec<usize> {
     places
 }
 
-/// Whether a VM can be made of it.
-fn is_whole(snapshot: &Snapshot) -> bool {
-    snapshot.origin.container == "xva"
-        && snapshot.disks.iter().any(|disk| disk.role == DiskRole::Record)
+impl Facts {
+    /// What a snapshot tells without the record of its VM.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            name: subject(snapshot).to_owned(),
+            uuid: snapshot.origin.vm_uuid.clone().unwrap_or_default(),
+            tags: snapshot.tags.clone(),
+            app: None,
+        }
+    }
+}
+
+impl Kind {
+    fn fits(self, snapshot: &Snapshot) -> bool {
+        let has_record = || snapshot.disks.iter().any(|disk| disk.role == DiskRole::Record);
+        match self {
+            Self::Vm => snapshot.origin.container == "xva" && has_record(),
+            Self::Database => snapshot.origin.container == database::CONTAINER,
+        }
+    }
 }
 
 impl Choice {
@@ -85,8 +125,12 @@ impl Choice {
     /// Whether a VM is meant.
     pub fn chooses(&self, vm: &Facts) -> bool {
         let is_of = |app: &String| is_app(app, vm);
-        (self.selectors.is_empty() || self.selectors.iter().any(|it| it.chooses(vm)))
-            && (self.apps.is_empty() || self.apps.iter().any(is_of))
+        self.selects(vm) && (self.apps.is_empty() || self.apps.iter().any(is_of))
+    }
+
+    /// Whether a VM may be meant of which nobody knows the vApp.
+    pub fn selects(&self, vm: &Facts) -> bool {
+        self.selectors.is_empty() || self.selectors.iter().any(|it| it.chooses(vm))
     }
 
     /// The first thing that was typed and chooses none of `vms`, which are all that there are: a
@@ -98,12 +142,12 @@ impl Choice {
     pub fn check(&self, vms: &[Facts]) -> Result<(), Failure> {
         let selector = self.selectors.iter().find(|it| !vms.iter().any(|vm| it.chooses(vm)));
         if let Some(selector) = selector {
-            return nothing(&selector.to_string(), "no VM in the repository fits");
+            return nothing(&selector.to_string(), "no VM in what was looked into fits");
         }
         match self.apps.iter().find(|app| !vms.iter().any(|vm| is_app(app, vm))) {
             Some(app) => nothing(
                 &format!("--app {app}"),
-                "no VM in the repository is known to be of that vApp",
+                "no VM in what was looked into is known to be of that vApp",
             ),
             None => Ok(()),
         }

@@ -7,7 +7,7 @@ use xen_source::xapi::destination::{DiskForm, Inventory, Objection, Plan, Wish, 
 use xen_source::xapi::fail_over::{place, sum};
 use xen_source::xapi::storage::THICK;
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, Found};
 use crate::advice::Objections;
 use crate::clock;
 use crate::report::short_id;
@@ -86,7 +86,8 @@ impl Outlook {
     }
 
     /// A line for each VM, and the sums.
-    pub fn text(&self, candidates: &[Candidate], running: Running) -> String {
+    pub fn text(&self, found: &Found, running: Running) -> String {
+        let is_one = found.repositories.len() == 1;
         let mut table = Table::new(&[
             ("VM", Align::Left),
             ("Snapshot", Align::Left),
@@ -97,8 +98,9 @@ impl Outlook {
             ("Disks", Align::Right),
             ("Size", Align::Right),
             ("State", Align::Left),
+            (if is_one { "" } else { "Repository" }, Align::Left),
         ]);
-        for (candidate, plan) in candidates.iter().zip(&self.plans) {
+        for (candidate, plan) in found.candidates.iter().zip(&self.plans) {
             let app = candidate.app.clone();
             table.row([
                 candidate.vm.name.clone(),
@@ -110,16 +112,19 @@ impl Outlook {
                 candidate.vm.disks.len().to_string(),
                 size::bytes(size_of(candidate)),
                 if plan.is_ok() { "ready".to_owned() } else { "IN THE WAY".to_owned() },
+                if is_one { String::new() } else { found.location(candidate).to_owned() },
             ]);
         }
-        let count = size::plural(candidates.len() as u64, "VM");
-        let mut text = format!("newest snapshot of each VM: {count}\n{}", table.lines(""));
+        let mut text = found.sources_text() + &table.lines("");
+        for line in found.lost.iter().chain(&found.notes) {
+            text += &format!("{line}\n");
+        }
         for need in &self.storage {
             text += &need.text();
         }
         text += &self.memory.text(running);
         text += &self.networks_text();
-        text + &self.objections_text(candidates)
+        text + &self.objections_text(&found.candidates)
     }
 
     fn networks_text(&self) -> String {

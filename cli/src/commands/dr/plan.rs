@@ -1,18 +1,18 @@
 //! `dr plan`: can VMs be brought up on a pool? Changes nothing.
 
-use engine::reader::Reader;
 use serde::Serialize;
 use xen_source::Macs;
 use xen_source::xapi::destination::After;
 
-use super::candidate::Candidate;
+use super::candidate::Found;
 use super::outlook::{MemoryNeed, NetworkUse, Outlook, Running, StorageNeed, messages, size_of};
 use super::prepared::{Networks, Prepared, Terms};
-use crate::advice::{Doing as _, Failure};
+use super::stock;
+use crate::advice::Failure;
 use crate::args::DrPlanArgs;
 use crate::clock;
 use crate::exit::Exit;
-use crate::job::{Job, Writes};
+use crate::job::Job;
 
 /// A plan, as JSON.
 #[derive(Debug, Serialize)]
@@ -23,6 +23,10 @@ pub struct PlanMessage<'a> {
     storage: &'a [StorageNeed],
     memory: &'a MemoryNeed,
     networks: &'a [NetworkUse],
+    /// VMs that may be meant and cannot be read, in words.
+    lost: &'a [String],
+    /// Newest snapshots that cannot be read, and what is taken instead, in words.
+    notes: &'a [String],
 }
 
 /// A VM that is to be brought up. Sizes are in bytes.
@@ -30,6 +34,7 @@ pub struct PlanMessage<'a> {
 struct PlannedVm<'a> {
     name: &'a str,
     uuid: &'a str,
+    repository: &'a str,
     snapshot: String,
     time: String,
     app: Option<&'a str>,
@@ -43,8 +48,8 @@ struct PlannedVm<'a> {
 
 /// Tells what would become of a fail-over in which all VMs run.
 pub fn run(job: &Job, args: DrPlanArgs) -> Result<Exit, Failure> {
-    let repository = job.open(Writes::Kept)?;
-    let reader = Reader::open(&repository).doing(|| "cannot plan a fail-over".to_owned())?;
+    let repositories = stock::open(job, &args.fail_over.also_repos)?;
+    let stocks = stock::read(&repositories, "cannot plan a fail-over")?;
     let workers = job.workers()?;
     let terms = Terms {
         sr: args.fail_over.sr.clone(),
@@ -55,7 +60,7 @@ pub fn run(job: &Job, args: DrPlanArgs) -> Result<Exit, Failure> {
         verify: false,
         force: false,
     };
-    let prepared = Prepared::of(job, &reader, &workers, args.fail_over)?;
+    let prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
     prepared.check_networks(&args.networks)?;
     tell(job, &prepared, &prepared.outlook(&terms), Running::Wanted)
 }
@@ -67,25 +72,25 @@ pub fn tell(
     outlook: &Outlook,
     running: Running,
 ) -> Result<Exit, Failure> {
-    let candidates = &prepared.found.candidates;
-    let feasible = outlook.is_feasible(running);
-    let message = PlanMessage::of(candidates, outlook, feasible);
+    let feasible = prepared.is_feasible(outlook, running);
+    let message = PlanMessage::of(&prepared.found, outlook, feasible);
     let verdict = match feasible {
         true => "nothing is in the way\n",
         false => {
             "it cannot be done like this; nothing was changed (other storage is named with --sr)\n"
         }
     };
-    job.report.answer(&(outlook.text(candidates, running) + verdict), &message)?;
-    Ok(if feasible { Exit::Done } else { Exit::Partly })
+    job.report.answer(&(outlook.text(&prepared.found, running) + verdict), &message)?;
+    Ok(if feasible && prepared.found.notes.is_empty() { Exit::Done } else { Exit::Partly })
 }
 
 impl<'a> PlanMessage<'a> {
-    fn of(candidates: &'a [Candidate], outlook: &'a Outlook, feasible: bool) -> Self {
-        let plans = candidates.iter().zip(&outlook.plans);
+    fn of(found: &'a Found, outlook: &'a Outlook, feasible: bool) -> Self {
+        let plans = found.candidates.iter().zip(&outlook.plans);
         let vms = plans.map(|(it, plan)| PlannedVm {
             name: &it.vm.name,
             uuid: it.uuid(),
+            repository: found.location(it),
             snapshot: it.snapshot.id.to_string(),
             time: clock::rfc3339(it.snapshot.time, it.snapshot.utc_offset),
             app: it.app.as_deref(),
@@ -102,6 +107,8 @@ impl<'a> PlanMessage<'a> {
             storage: &outlook.storage,
             memory: &outlook.memory,
             networks: &outlook.networks,
+            lost: &found.lost,
+            notes: &found.notes,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What `dr` looks at before anything is done: the repository, the pool, and what is wanted.
 
 use engine::parallel::Workers;
-use engine::reader::Reader;
 use engine::surroundings::{RealSurroundings, random};
 use xen_source::Macs;
 use xen_source::xapi::Pool;
@@ -9,12 +8,12 @@ use xen_source::xapi::destination::{After, Inventory, StoredCard, Wish};
 
 use super::candidate::{self, Candidate, Found};
 use super::choice::{Choice, sample};
-use super::outlook::Outlook;
+use super::outlook::{Outlook, Running};
+use super::stock::Stock;
 use crate::advice::{Doing as _, Failure, refused};
 use crate::args::{FailOverArgs, PoolArgs};
 use crate::connection;
 use crate::job::Job;
-use crate::selection;
 
 /// What there is to bring up, and where.
 pub struct Prepared {
@@ -64,14 +63,13 @@ impl Prepared {
     /// Whatever cannot be read, or chooses nothing.
     pub fn of(
         job: &Job,
-        reader: &Reader<'_>,
+        stocks: &[Stock<'_>],
         workers: &Workers,
         args: FailOverArgs,
     ) -> Result<Self, Failure> {
         let choice = Choice::parse(&args.selectors, &args.apps)?;
-        let snapshots = selection::all(reader.repository())?;
         let at = args.at.map(|moment| moment.secs);
-        let found = candidate::find(reader, workers, &snapshots, &choice, at)?;
+        let found = candidate::find(stocks, workers, &choice, at)?;
         let pool = connection::open(job, PoolArgs { pool: args.pool, login: args.login })?;
         let doing = || "cannot look at what the pool has".to_owned();
         let inventory = Inventory::read(pool.session()).doing(doing)?;
@@ -99,6 +97,11 @@ impl Prepared {
     pub fn outlook(&self, terms: &Terms) -> Outlook {
         let wish = |candidate: &Candidate| terms.wish(candidate);
         Outlook::of(&self.inventory, &self.hosts, &self.found.candidates, wish)
+    }
+
+    /// Whether nothing is in the way of any VM that is meant.
+    pub fn is_feasible(&self, outlook: &Outlook, running: Running) -> bool {
+        outlook.is_feasible(running) && self.found.lost.is_empty()
     }
 
     /// Sees that every network that was mapped is that of a card.

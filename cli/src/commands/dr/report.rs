@@ -1,18 +1,32 @@
 //! What became of a fail-over or of a test, as it is told and kept.
 
+mod html;
+mod markdown;
+
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::bring_up::Outcome;
-use super::candidate::Candidate;
+use super::candidate::{Candidate, Found};
 use super::outlook::size_of;
 use crate::advice::{ErrorMessage, Failure, refused};
 use crate::clock;
 use crate::exit::Exit;
 use crate::size;
 use crate::text::{Align, Table};
+
+/// What is told of each VM.
+const COLUMNS: [(&str, Align); 7] = [
+    ("VM", Align::Left),
+    ("vApp", Align::Left),
+    ("Order", Align::Right),
+    ("Size", Align::Right),
+    ("Time", Align::Right),
+    ("Ready", Align::Right),
+    ("State", Align::Left),
+];
 
 /// What became of all VMs, as JSON.
 #[derive(Debug, Serialize)]
@@ -39,6 +53,7 @@ pub struct FailOverReport {
 #[derive(Debug, Serialize)]
 struct VmEntry {
     name: String,
+    repository: String,
     snapshot: String,
     app: Option<String>,
     order: u64,
@@ -64,6 +79,8 @@ struct VmEntry {
 pub enum Form {
     /// Markdown.
     Markdown,
+    /// A page for a browser.
+    Html,
     /// As on a terminal.
     Text,
     /// As with `--json`.
@@ -79,30 +96,34 @@ impl Form {
     pub fn of(path: &Path) -> Result<Self, Failure> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("md") => Ok(Self::Markdown),
+            Some("html") => Ok(Self::Html),
             Some("txt") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
             _ => refused(
                 format!("cannot write a report to {}", path.display()),
                 "its name does not tell its form",
-                "end it with .md, .txt or .json; nothing was done",
+                "end it with .md, .html, .txt or .json; nothing was done",
             ),
         }
     }
 }
 
 impl FailOverReport {
-    /// What became of `candidates`, of `message_type`.
+    /// What became of the VMs that were found, of `message_type`.
     pub fn of(
         message_type: &'static str,
         pool: String,
         begun_secs: u64,
-        candidates: &[Candidate],
+        found: &Found,
         outcomes: &[Outcome],
     ) -> Self {
-        let vms: Vec<VmEntry> = candidates
-            .iter()
-            .enumerate()
-            .map(|(place, it)| VmEntry::of(it, outcomes.iter().find(|found| found.place == place)))
+        let outcome = |place| outcomes.iter().find(|outcome| outcome.place == place);
+        let vms = found.candidates.iter().enumerate();
+        let vms: Vec<VmEntry> = vms
+            .map(|(place, it)| {
+                let repository = found.location(it).to_owned();
+                VmEntry { repository, ..VmEntry::of(it, outcome(place)) }
+            })
             .collect();
         let count = |state: &str| vms.iter().filter(|vm| vm.state == state).count();
         let elapsed = outcomes.iter().map(|outcome| outcome.ready).max().unwrap_or_default();
@@ -117,7 +138,7 @@ impl FailOverReport {
             vms,
             apps: Vec::new(),
             remarks: Vec::new(),
-            notes: Vec::new(),
+            notes: found.lost.iter().chain(&found.notes).cloned().collect(),
             elapsed_ms: millis(elapsed),
         }
     }
@@ -147,42 +168,18 @@ impl FailOverReport {
 
     /// A line for each VM, and one for all.
     pub fn text(&self) -> String {
-        let mut table = Table::new(&[
-            ("VM", Align::Left),
-            ("vApp", Align::Left),
-            ("Order", Align::Right),
-            ("Size", Align::Right),
-            ("Time", Align::Right),
-            ("Ready", Align::Right),
-            ("State", Align::Left),
-        ]);
+        let mut table = Table::new(&COLUMNS);
         for vm in &self.vms {
             table.row(vm.cells());
         }
         table.lines("") + &self.closing()
     }
 
-    /// The same for people who were not there.
-    pub fn markdown(&self) -> String {
-        let mut text = format!(
-            "# Test of disaster recovery\n\nPool {}, {}\n\n{}\n\
-             | VM | vApp | Order | Size | Time | Ready | State |\n\
-             |---|---|---|---|---|---|---|\n",
-            escaped(&self.pool),
-            self.time,
-            self.closing(),
-        );
-        for vm in &self.vms {
-            let cells = vm.cells().map(|cell| escaped(&cell));
-            text += &format!("| {} |\n", cells.join(" | "));
-        }
-        text
-    }
-
     /// What is kept in a file of a form.
     pub fn kept(&self, form: Form) -> String {
         match form {
-            Form::Markdown => self.markdown(),
+            Form::Markdown => markdown::page(self),
+            Form::Html => html::page(self),
             Form::Text => self.text(),
             Form::Json => serde_json::to_string_pretty(self).expect("results are JSON") + "\n",
         }
@@ -224,6 +221,7 @@ impl VmEntry {
         let disks = restored.map(|restored| &*restored.disks).unwrap_or_default();
         Self {
             name: candidate.vm.name.clone(),
+            repository: String::new(),
             snapshot: candidate.snapshot.id.to_string(),
             app: candidate.app.clone(),
             order: candidate.start.order,
@@ -272,20 +270,6 @@ impl VmEntry {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Names come from strangers, and must stay in their cell.
-fn escaped(text: &str) -> String {
-    let special = |c: char| "\\|*_`<>[]#".contains(c);
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            c if c.is_control() => escaped.push('?'),
-            c if special(c) => escaped.extend(['\\', c]),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

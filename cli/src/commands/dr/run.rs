@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use engine::reader::Reader;
 use xen_source::Macs;
 use xen_source::xapi::destination::After;
 use xen_source::xapi::fail_over::{VApp, Wave, waves};
@@ -14,17 +13,18 @@ use super::outlook::Running;
 use super::plan;
 use super::prepared::{Networks, Prepared, Terms};
 use super::report::FailOverReport;
-use crate::advice::{Doing as _, Failure};
+use super::stock;
+use crate::advice::Failure;
 use crate::args::DrRunArgs;
 use crate::clock::Moment;
 use crate::exit::Exit;
 use crate::interrupt::{self, Postponed};
-use crate::job::{Job, Writes};
+use crate::job::Job;
 
 /// Restores them all, unless something is in the way.
 pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
-    let repository = job.open(Writes::Kept)?;
-    let reader = Reader::open(&repository).doing(|| "cannot begin a fail-over".to_owned())?;
+    let repositories = stock::open(job, &args.fail_over.also_repos)?;
+    let stocks = stock::read(&repositories, "cannot begin a fail-over")?;
     let workers = job.workers()?;
     let terms = Terms {
         sr: args.fail_over.sr.clone(),
@@ -36,10 +36,10 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
         force: args.force,
     };
     let running = if args.start { Running::Wanted } else { Running::No };
-    let prepared = Prepared::of(job, &reader, &workers, args.fail_over)?;
+    let prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
     prepared.check_networks(&args.networks)?;
     let outlook = prepared.outlook(&terms);
-    if args.dry_run || (!args.force && !outlook.is_feasible(running)) {
+    if args.dry_run || (!args.force && !prepared.is_feasible(&outlook, running)) {
         return plan::tell(job, &prepared, &outlook, running);
     }
     let candidates = &prepared.found.candidates;
@@ -48,7 +48,7 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
     let postponed = Postponed::begin();
     let bring_up = BringUp {
         job,
-        reader: &reader,
+        stocks: &stocks,
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
@@ -56,7 +56,7 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
     };
     let mut outcomes = bring_up.run(&order(candidates, args.start), candidates, &plans);
     let pool = prepared.pool_name();
-    let mut report = FailOverReport::of("dr_run", pool, begun.secs, candidates, &outcomes);
+    let mut report = FailOverReport::of("dr_run", pool, begun.secs, &prepared.found, &outcomes);
     make_vapps(&prepared, &outcomes, &mut report);
     drop(postponed);
     tell_failures(job, &mut outcomes);

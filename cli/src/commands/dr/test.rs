@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::reader::Reader;
 use xen_source::Macs;
 use xen_source::xapi::Pool;
 use xen_source::xapi::destination::{After, Restored};
@@ -16,12 +15,13 @@ use super::plan;
 use super::prepared::{Networks, Prepared, Terms};
 use super::report::{FailOverReport, Form};
 use super::run::order;
+use super::stock;
 use crate::advice::{Doing as _, Failure, Fault, refused};
 use crate::args::DrTestArgs;
 use crate::clock::{self, Moment};
 use crate::exit::Exit;
 use crate::interrupt::{self, Postponed};
-use crate::job::{Job, Writes};
+use crate::job::Job;
 
 const SECS_A_DAY: u64 = 24 * 3600;
 
@@ -34,13 +34,13 @@ struct Trial<'p> {
 /// Tries it.
 pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     let form = args.report.as_deref().map(Form::of).transpose()?;
-    let repository = job.open(Writes::Kept)?;
-    let reader = Reader::open(&repository).doing(|| "cannot begin a test".to_owned())?;
+    let repositories = stock::open(job, &args.fail_over.also_repos)?;
+    let stocks = stock::read(&repositories, "cannot begin a test")?;
     let workers = job.workers()?;
     let begun = Moment::now();
     let title = format!("dr test {}", clock::local(begun.secs));
     let sr = args.fail_over.sr.clone();
-    let mut prepared = Prepared::of(job, &reader, &workers, args.fail_over)?;
+    let mut prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
     if let Some(count) = args.sample {
         prepared.take_sample(count.get(), begun.secs / SECS_A_DAY);
     }
@@ -59,7 +59,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     prepared.inventory.networks.push(stand_in);
     let running = if args.boot { Running::Wanted } else { Running::No };
     let outlook = prepared.outlook(&terms);
-    if !outlook.is_feasible(running) {
+    if !prepared.is_feasible(&outlook, running) {
         return plan::tell(job, &prepared, &outlook, running);
     }
     let postponed = Postponed::begin();
@@ -75,7 +75,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     let tools = args.wait_tools.map(Duration::from_secs);
     let bring_up = BringUp {
         job,
-        reader: &reader,
+        stocks: &stocks,
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
@@ -83,7 +83,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     };
     let mut outcomes = bring_up.run(&order(candidates, true), candidates, &plans);
     let pool = prepared.pool_name();
-    let mut report = FailOverReport::of("dr_test", pool, begun.secs, candidates, &outcomes);
+    let mut report = FailOverReport::of("dr_test", pool, begun.secs, &prepared.found, &outcomes);
     trial.end().into_iter().for_each(|note| report.note(note));
     if let Err(error) = network.remove() {
         report.note(format!("network {} stays on the pool: {error}", network.record.name));

@@ -44,8 +44,8 @@ pub fn snapshot(row: &str) -> Snapshot {
 #[track_caller]
 fn check_newest(rows: &[&str], at: Option<u64>, expected: &[u8]) {
     let snapshots: Vec<_> = rows.iter().map(|row| snapshot(row)).collect();
-    let ids: Vec<u8> =
-        newest(&snapshots, at).into_iter().map(|snapshot| snapshot.id.as_bytes()[0]).collect();
+    let vms = newest_first(&[&snapshots], Kind::Vm, at);
+    let ids: Vec<u8> = vms.iter().map(|stored| stored[0].1.id.as_bytes()[0]).collect();
     assert_eq!(ids, expected, "{rows:?}, {at:?}");
 }
 
@@ -76,6 +76,31 @@ fn a_time_passes_over_what_is_newer() {
     check_newest(&rows, Some(20), &[2]);
     check_newest(&rows, Some(19), &[1]);
     check_newest(&rows, Some(9), &[]);
+}
+
+/// `expected`: of each VM the repository and the id of each snapshot, in the order in which they are tried.
+#[track_caller]
+fn check_by_vm(repositories: &[&[&str]], expected: &[&str]) {
+    let repositories: Vec<Vec<_>> =
+        repositories.iter().map(|rows| rows.iter().map(|row| snapshot(row)).collect()).collect();
+    let borrowed: Vec<&[Snapshot]> = repositories.iter().map(|snapshots| &**snapshots).collect();
+    let text = |(place, snapshot): &Stored<'_>| format!("{place}:{}", snapshot.id.as_bytes()[0]);
+    let found: Vec<_> = newest_first(&borrowed, Kind::Vm, None)
+        .iter()
+        .map(|stored| stored.iter().map(text).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(found, expected, "{repositories:?}");
+}
+
+#[test]
+fn the_newest_of_several_repositories_is_taken_and_the_others_stand_behind_it() {
+    check_by_vm(&[&["1 10 xva u web"], &["2 20 xva u web"]], &["1:2 0:1"]);
+    check_by_vm(&[&["1 30 xva u web"], &["2 20 xva u web", "3 9 xva v db"]], &["1:3", "0:1 1:2"]);
+    // A copy stands behind its original, and before what is older.
+    let copied = ["1 10 xva u web", "2 20 xva u web"];
+    check_by_vm(&[&copied, &copied], &["0:2 1:2 0:1 1:1"]);
+    check_by_vm(&[&["1 10 xva u web", "2 10 xva u web"], &[]], &["0:2 0:1"]);
+    check_by_vm(&[&[], &[]], &[]);
 }
 
 fn facts(name: &str, tags: &[&str], app: &str) -> Facts {

@@ -87,6 +87,7 @@ pub fn candidate(name: &str, network: &str) -> Candidate {
         ..StoredCard::default()
     };
     Candidate {
+        repository: 0,
         snapshot: snapshot("1 10 xva u web"),
         vm: StoredVm {
             record: Some(record(name)),
@@ -101,6 +102,12 @@ pub fn candidate(name: &str, network: &str) -> Candidate {
         start: StartFacts { memory_bytes: 4 * GIB, ..StartFacts::default() },
         app: None,
     }
+}
+
+/// These VMs, all of one repository.
+pub fn found(candidates: Vec<Candidate>) -> Found {
+    let repositories = vec!["/mnt/nas".to_owned()];
+    Found { repositories, candidates, vapps: Vec::new(), lost: Vec::new(), notes: Vec::new() }
 }
 
 fn record(name: &str) -> xen_source::OvaXml {
@@ -124,19 +131,19 @@ fn record(name: &str) -> xen_source::OvaXml {
     xen_source::OvaXml::parse(record).expect("a record")
 }
 
-fn outlook(inventory: &Inventory, host_gib: u64, candidates: &[Candidate]) -> Outlook {
+fn outlook(inventory: &Inventory, host_gib: u64, found: &Found) -> Outlook {
     let hosts = [("xs1".to_owned(), host_gib * GIB)];
-    Outlook::of(inventory, &hosts, candidates, |_| Wish::new([7; 32]))
+    Outlook::of(inventory, &hosts, &found.candidates, |_| Wish::new([7; 32]))
 }
 
 /// `running` and `off`: whether it can be done if VMs run, and if they stay off.
 #[track_caller]
 fn check(kind: &str, free_gib: u64, host_gib: u64, running: bool, off: bool, part: &str) {
-    let candidates = [candidate("web", "lan"), candidate("db", "lan"), candidate("mail", "lan")];
-    let found = outlook(&inventory(kind, free_gib), host_gib, &candidates);
-    let text = found.text(&candidates, Running::Wanted);
-    assert_eq!(found.is_feasible(Running::Wanted), running, "{text}");
-    assert_eq!(found.is_feasible(Running::No), off, "{text}");
+    let found = found(["web", "db", "mail"].map(|name| candidate(name, "lan")).into());
+    let outlook = outlook(&inventory(kind, free_gib), host_gib, &found);
+    let text = outlook.text(&found, Running::Wanted);
+    assert_eq!(outlook.is_feasible(Running::Wanted), running, "{text}");
+    assert_eq!(outlook.is_feasible(Running::No), off, "{text}");
     assert!(text.contains(part), "{text}");
 }
 
@@ -152,14 +159,44 @@ fn room_and_memory_are_those_of_all_vms_together() {
 
 #[test]
 fn what_is_in_the_way_is_told_once_with_its_vms() {
-    let candidates = [candidate("web", "dmz"), candidate("db", "lan"), candidate("mail", "dmz")];
-    let found = outlook(&inventory("nfs", 90), 64, &candidates);
-    let text = found.text(&candidates, Running::Wanted);
-    assert!(!found.is_feasible(Running::No));
+    let vms = [("web", "dmz"), ("db", "lan"), ("mail", "dmz")];
+    let found = found(vms.map(|(name, network)| candidate(name, network)).into());
+    let outlook = outlook(&inventory("nfs", 90), 64, &found);
+    let text = outlook.text(&found, Running::Wanted);
+    assert!(!outlook.is_feasible(Running::No));
     assert!(
         text.contains("networks: dmz -> MISSING (use --network dmz=...), lan -> lan\n"),
         "{text}"
     );
     assert!(text.contains("the pool has no network dmz: web, mail\n"), "{text}");
     assert_eq!(text.matches("no network").count(), 1, "{text}");
+}
+
+#[test]
+fn each_vm_tells_its_repository_if_there_are_several() {
+    let candidates =
+        vec![candidate("web", "lan"), Candidate { repository: 1, ..candidate("db", "lan") }];
+    let one = found(vec![candidate("web", "lan")]);
+    let repositories = vec!["/mnt/nas".to_owned(), "/mnt/usb".to_owned()];
+    let found = Found { repositories, ..found(candidates) };
+    let text = outlook(&inventory("nfs", 90), 64, &found).text(&found, Running::No);
+    assert!(
+        text.starts_with("newest snapshot of each VM: 2 VMs, 1 in /mnt/nas, 1 in /mnt/usb\n"),
+        "{text}"
+    );
+    let ends = |line: &str| line.split_whitespace().last().map(str::to_owned);
+    let column: Vec<_> = text.lines().skip(1).take(3).filter_map(ends).collect();
+    assert_eq!(column, ["Repository", "/mnt/nas", "/mnt/usb"], "{text}");
+    let text = outlook(&inventory("nfs", 90), 64, &one).text(&one, Running::No);
+    assert!(!text.contains("Repository") && !text.contains("/mnt/nas"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    let lost = vec!["cannot read the VM old: a pack is gone".to_owned()];
+    let notes = vec!["cannot read the VM web; that of before is taken instead".to_owned()];
+    let found = Found { lost, notes, ..found(vec![candidate("web", "lan")]) };
+    let text = outlook(&inventory("nfs", 90), 64, &found).text(&found, Running::No);
+    assert!(text.contains("\ncannot read the VM old: a pack is gone\n"), "{text}");
+    assert!(text.contains("\ncannot read the VM web; that of before is taken instead\n"), "{text}");
 }

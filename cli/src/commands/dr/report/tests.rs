@@ -4,7 +4,7 @@ use xen_source::xapi::destination::{Restored, RestoredDisk};
 use xen_source::xapi::trial::Booted;
 
 use super::*;
-use crate::commands::dr::outlook::tests::candidate;
+use crate::commands::dr::outlook::tests::{candidate, found};
 
 fn outcome(place: usize) -> Outcome {
     Outcome {
@@ -40,8 +40,9 @@ fn restored(place: usize, is_verified: bool) -> Outcome {
 }
 
 fn report(outcomes: &[Outcome]) -> FailOverReport {
-    let candidates = [candidate("web|1", "lan"), candidate("db", "lan"), candidate("mail", "lan")];
-    FailOverReport::of("dr_test", "dr".to_owned(), 0, &candidates[..outcomes.len()], outcomes)
+    let names = ["web|1", "db", "mail"].into_iter().take(outcomes.len());
+    let found = found(names.map(|name| candidate(name, "lan")).collect());
+    FailOverReport::of("dr_test", "dr".to_owned(), 0, &found, outcomes)
 }
 
 #[test]
@@ -78,10 +79,22 @@ fn what_stays_on_the_pool_counts_and_what_is_only_to_be_known_does_not() {
 
 #[test]
 fn names_stay_in_their_cells() {
-    let text = report(&[restored(0, false)]).markdown();
+    let text = report(&[restored(0, false)]).kept(Form::Markdown);
     let row = text.lines().last().expect("a row");
     assert!(row.starts_with(r"| web\|1 |"), "{row}");
-    assert_eq!(escaped("a\n<b>"), r"a?\<b\>");
+    assert_eq!(markdown::escaped("a\n<b>"), r"a?\<b\>");
+}
+
+#[test]
+fn a_page_is_whole_and_names_stay_text_in_it() {
+    let mut found = report(&[restored(0, false), outcome(1)]);
+    found.vms[0].name = "<script>\"&".to_owned();
+    let page = found.kept(Form::Html);
+    assert!(page.starts_with("<!DOCTYPE html>\n") && page.ends_with("</html>\n"), "{page}");
+    assert!(page.contains("<tr><td>&lt;script&gt;&quot;&amp;</td>"), "{page}");
+    assert!(page.contains("<tr class=\"bad\"><td>db</td>"), "{page}");
+    assert!(page.contains("<p>1 restored, 0 failed, 1 not begun, RTO 1:41</p>\n"), "{page}");
+    assert_eq!(page.matches("<tr").count(), page.matches("</tr>").count());
 }
 
 #[test]
@@ -89,5 +102,6 @@ fn the_name_of_a_file_tells_its_form() {
     let of = |name: &str| Form::of(Path::new(name)).ok();
     assert_eq!(of("x/dr.md"), Some(Form::Markdown));
     assert_eq!((of("dr.txt"), of("dr.json")), (Some(Form::Text), Some(Form::Json)));
-    assert_eq!((of("dr.html"), of("dr"), of(".md")), (None, None, None));
+    assert_eq!(of("dr.html"), Some(Form::Html));
+    assert_eq!((of("dr.pdf"), of("dr"), of(".md")), (None, None, None));
 }
