@@ -116,9 +116,8 @@ impl Outlook {
             ]);
         }
         let mut text = found.sources_text() + &table.lines("");
-        for line in found.lost.iter().chain(&found.notes) {
-            text += &format!("{line}\n");
-        }
+        found.lost.iter().for_each(|lost| text += &format!("IN THE WAY: {lost}\n"));
+        found.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
         for need in &self.storage {
             text += &need.text();
         }

@@ -77,7 +77,8 @@ pub fn tell(
     let verdict = match feasible {
         true => "nothing is in the way\n",
         false => {
-            "it cannot be done like this; nothing was changed (other storage is named with --sr)\n"
+            "it cannot be done like this; nothing was changed. Other storage is named with --sr, and \
+             `dr run --force` leaves out what cannot be restored\n"
         }
     };
     job.report.answer(&(outlook.text(&prepared.found, running) + verdict), &message)?;

@@ -197,6 +197,9 @@ fn what_cannot_be_read_is_told() {
     let notes = vec!["cannot read the VM web; that of before is taken instead".to_owned()];
     let found = Found { lost, notes, ..found(vec![candidate("web", "lan")]) };
     let text = outlook(&inventory("nfs", 90), 64, &found).text(&found, Running::No);
-    assert!(text.contains("\ncannot read the VM old: a pack is gone\n"), "{text}");
-    assert!(text.contains("\ncannot read the VM web; that of before is taken instead\n"), "{text}");
+    assert!(text.contains("\nIN THE WAY: cannot read the VM old: a pack is gone\n"), "{text}");
+    assert!(
+        text.contains("\nnote: cannot read the VM web; that of before is taken instead\n"),
+        "{text}"
+    );
 }
