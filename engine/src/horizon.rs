@@ -10,24 +10,24 @@ use crate::parallel::Workers;
 use crate::reader::{ContentReadError, Reader};
 use crate::walk::Segments;
 use crate::window::plan::{Frame, Held, Plan};
-use crate::window::{NumberedSegment, Prepared, Window};
+use crate::window::{NumberedSegment, Prepared, VerifiedSegment, Window};
 
+mod share;
 #[cfg(test)]
 mod tests;
 
-/// Segments of a window: 64 MiB. Two windows are in memory at a time.
-pub const WINDOW: usize = 16;
-/// Windows that are planned: 4 GiB of a disk.
+pub use share::{Share, WINDOW};
+
+/// Windows that are planned: 4 GiB of a disk that is restored alone.
 const WINDOWS_MAX: usize = 64;
-/// Copies in these plans at which no further window is planned: 16 MiB with what vectors reserve.
-const COPIES_MAX: usize = 1 << 19;
-/// Bytes that are held for windows to come and for those under way.
-const HELD_MAX: usize = 128 << 20;
 
 /// The windows of a disk, one after the other.
 pub struct Horizon<'r> {
     reader: &'r Reader<'r>,
     workers: &'r Workers,
+    share: Share,
+    /// Buffers that no window has. With those of two windows they are never more than two windows take.
+    spare: Vec<Vec<u8>>,
     /// Gone at the end of the disk, or where the walk has failed.
     walk: Option<Segments<&'r Reader<'r>>>,
     /// Why the walk failed; told when its turn has come.
@@ -61,38 +61,48 @@ impl Ahead {
 }
 
 impl<'r> Horizon<'r> {
-    /// Of the segments that `walk` still has.
+    /// Of the segments that `walk` still has, in the memory of `share`.
     pub fn over(
         reader: &'r Reader<'r>,
         workers: &'r Workers,
         walk: Segments<&'r Reader<'r>>,
+        share: Share,
     ) -> Self {
-        let (ahead, under_way) = (VecDeque::new(), Vec::new());
-        Self { reader, workers, walk: Some(walk), failure: None, ahead, under_way }
+        let (spare, ahead, under_way) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { reader, workers, share, spare, walk: Some(walk), failure: None, ahead, under_way }
     }
 
-    /// Begins the next window in buffers of `spare`; `None` at the end. At most one other may be unfinished, and it is
-    /// to be finished before this one.
-    pub fn next_window(
-        &mut self,
-        spare: &mut Vec<Vec<u8>>,
-    ) -> Result<Option<Window<'r>>, ContentReadError> {
+    /// Begins the next window; `None` at the end. At most one other may be under way: it is to be [finished](Self::finish)
+    /// before this one, and its buffers [given back](Self::give_back) before the next is begun.
+    pub fn next_window(&mut self) -> Result<Option<Window<'r>>, ContentReadError> {
         self.look_ahead();
         let (reader, workers) = (self.reader, self.workers);
         let mut next = match self.ahead.pop_front() {
             Some(Ahead::Planned(prepared)) => prepared,
             Some(Ahead::Unplanned(wanted)) => {
-                return Window::start(reader, workers, wanted, spare).map(Some);
+                return Window::start(reader, workers, wanted, &mut self.spare).map(Some);
             }
             None => return self.failure.take().map_or(Ok(None), Err),
         };
-        self.share(&mut next);
+        self.lend(&mut next);
         let wanted = next.wanted.clone();
-        match Window::launch(reader, workers, next, spare) {
-            Err(error) if error.may_heal() => Window::start(reader, workers, wanted, spare),
+        match Window::launch(reader, workers, next, &mut self.spare) {
+            Err(error) if error.may_heal() => {
+                Window::start(reader, workers, wanted, &mut self.spare)
+            }
             window => window,
         }
         .map(Some)
+    }
+
+    /// Waits until all of `window` is there and verified.
+    pub fn finish(&mut self, window: Window<'r>) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+        window.finish(&mut self.spare)
+    }
+
+    /// Takes the buffer of a segment that was written.
+    pub fn give_back(&mut self, buffer: Vec<u8>) {
+        self.spare.push(buffer);
     }
 
     /// Plans anew what was planned with an index of before, and more windows up to the horizon.
@@ -108,10 +118,10 @@ impl<'r> Horizon<'r> {
         }
         let mut copies: usize = self.ahead.iter().map(Ahead::len).sum();
         while self.ahead.len() < WINDOWS_MAX
-            && copies < COPIES_MAX
+            && copies < self.share.copies
             && let Some(walk) = &mut self.walk
         {
-            match walk.next_window(WINDOW) {
+            match walk.next_window(self.share.window) {
                 Ok(wanted) if !wanted.is_empty() => {
                     let ahead = Ahead::plan(reader, wanted);
                     copies += ahead.len();
@@ -126,7 +136,7 @@ impl<'r> Horizon<'r> {
     }
 
     /// Lets `next` hold what later windows need of the frames that it opens.
-    fn share(&mut self, next: &mut Prepared) {
+    fn lend(&mut self, next: &mut Prepared) {
         self.under_way.extend(next.plan.held.values().map(Arc::downgrade));
         self.under_way.retain(|held| held.strong_count() > 0);
         let len = |held: &Weak<Held>| held.upgrade().map_or(0, |held| held.len());
@@ -140,7 +150,7 @@ impl<'r> Horizon<'r> {
                 later.push(&mut ahead.plan);
             }
         }
-        hold(&mut next.plan, &mut later, HELD_MAX.saturating_sub(under_way));
+        hold(&mut next.plan, &mut later, self.share.held.saturating_sub(under_way));
     }
 }
 

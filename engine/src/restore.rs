@@ -1,10 +1,12 @@
 //! Restore: a snapshot becomes disks again, window by window, every byte verified.
 
+use std::num::NonZeroUsize;
+
 use repo_format::disk::Disk;
 use repo_format::id::DiskId;
 use repo_format::snapshot::{DiskRole, Snapshot};
 
-use crate::horizon::{Horizon, WINDOW};
+use crate::horizon::{Horizon, Share, WINDOW};
 use crate::observer::{Event, Observer};
 use crate::parallel::Workers;
 use crate::reader::{ContentReadError, Reader};
@@ -18,6 +20,7 @@ pub struct SnapshotContent<'r> {
     observer: &'r dyn Observer,
     disks: Vec<StoredDisk>,
     ids: Vec<DiskId>,
+    share: Share,
 }
 
 impl<'r> SnapshotContent<'r> {
@@ -37,7 +40,14 @@ impl<'r> SnapshotContent<'r> {
         };
         let disks = snapshot.disks.iter().map(disk).collect();
         let ids = snapshot.disks.iter().map(|disk| disk.id).collect();
-        Self { reader, workers, observer, disks, ids }
+        Self { reader, workers, observer, disks, ids, share: Share::of(NonZeroUsize::MIN) }
+    }
+
+    /// The same, of which a disk is read beside those of others: of so many streams, with this one, each takes its part
+    /// of the memory that one alone would take. What is not said is alone.
+    #[must_use]
+    pub fn one_of(self, streams: NonZeroUsize) -> Self {
+        Self { share: Share::of(streams), ..self }
     }
 
     /// The disk's entry, which must say what the snapshot says.
@@ -60,19 +70,18 @@ impl<'r> SnapshotContent<'r> {
         let size_bytes = disk.size_bytes();
         self.observer.event(Event::DiskBegins { name, size_bytes: Some(size_bytes) });
         let walk = Segments::of(self.reader, id, &disk).map_err(repository)?;
-        let mut horizon = Horizon::over(self.reader, self.workers, walk);
+        let mut horizon = Horizon::over(self.reader, self.workers, walk, self.share);
         let mut passed = 0;
-        let mut spare = Vec::new();
-        let mut window = horizon.next_window(&mut spare).map_err(repository)?;
+        let mut window = horizon.next_window().map_err(repository)?;
         while let Some(ready) = window {
             // The next window begins while this one is rebuilt, and is rebuilt while this one is written.
-            window = horizon.next_window(&mut spare).map_err(repository)?;
-            let segments = ready.finish(&mut spare).map_err(repository)?;
+            window = horizon.next_window().map_err(repository)?;
+            let segments = horizon.finish(ready).map_err(repository)?;
             for (number, bytes) in segments {
                 let offset = number * SEGMENT_LEN as u64;
                 let len = segment_bytes(number, size_bytes);
                 sink.segment(offset, &bytes[..len]).map_err(ContentError::Output)?;
-                spare.push(bytes);
+                horizon.give_back(bytes);
                 let end = offset + len as u64;
                 self.observer.event(Event::Advanced { by: end - passed });
                 passed = end;

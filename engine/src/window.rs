@@ -54,7 +54,7 @@ pub struct Window<'r> {
     reader: &'r Reader<'r>,
     workers: &'r Workers,
     wanted: Vec<NumberedSegment>,
-    segments: Arc<Vec<Mutex<Vec<u8>>>>,
+    pub(crate) segments: Arc<Vec<Mutex<Vec<u8>>>>,
     held: Vec<(Arc<Held>, Vec<Copy>)>,
     rebuilding: Ordered<'r, Result<(), ContentReadError>>,
 }
@@ -91,7 +91,7 @@ impl<'r> Window<'r> {
             && avoid.insert(pack)
         {
             let again = Self::begin(reader, workers, wanted.clone(), &avoid, spare);
-            match again.and_then(Self::complete) {
+            match again.and_then(|window| window.complete(spare)) {
                 Err(ContentReadError::Missing { .. }) => break,
                 Err(error) => failure = error,
                 rebuilt => return rebuilt,
@@ -99,7 +99,7 @@ impl<'r> Window<'r> {
         }
         // Rule 17: what is missing is damage only if nothing has changed.
         match failure.may_heal() && reader.reload(&failure)? {
-            true => Self::begin(reader, workers, wanted, &BTreeSet::new(), spare)?.complete(),
+            true => Self::begin(reader, workers, wanted, &BTreeSet::new(), spare)?.complete(spare),
             false => Err(failure),
         }
     }
@@ -141,8 +141,10 @@ impl<'r> Window<'r> {
             }
             let facts = loaded.lookup.pack(number)?;
             let for_later = holds.remove(&(number, frame)).unwrap_or_default();
-            let (sealers, segments) = (reader.sealers(), Arc::clone(&segments));
+            let (sealers, segments) = (reader.sealers(), Arc::downgrade(&segments));
             rebuilding.submit(move || {
+                // A window that was given up: what waits in line takes no more memory.
+                let Some(segments) = segments.upgrade() else { return Ok(()) };
                 sealers.with_frame(&facts, frame, |plain| {
                     copies.iter().for_each(|copy| copy.apply(plain, &segments));
                     for_later.iter().filter_map(Weak::upgrade).for_each(|held| held.fill(plain));
@@ -160,15 +162,23 @@ impl<'r> Window<'r> {
         let mut held = std::mem::take(&mut self.held).into_iter();
         if !held.all(|(held, copies)| held.apply(&copies, &self.segments)) {
             let (reader, workers) = (self.reader, self.workers);
-            self = Self::begin(reader, workers, self.wanted, &BTreeSet::new(), spare)?;
+            let wanted = self.wanted.clone();
+            self.give_up(spare);
+            self = Self::begin(reader, workers, wanted, &BTreeSet::new(), spare)?;
         }
-        self.complete()
+        self.complete(spare)
     }
 
     /// Waits for all frames, and verifies.
-    fn complete(mut self) -> Result<Vec<VerifiedSegment>, ContentReadError> {
+    fn complete(
+        mut self,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> Result<Vec<VerifiedSegment>, ContentReadError> {
         while let Some(rebuilt) = self.rebuilding.next() {
-            rebuilt?;
+            if let Err(error) = rebuilt {
+                self.give_up(spare);
+                return Err(error);
+            }
         }
         let mut hashing = self.workers.ordered(self.wanted.len());
         for segment in self.segments.iter() {
@@ -185,5 +195,11 @@ impl<'r> Window<'r> {
             verified.push((number, bytes));
         }
         Ok(verified)
+    }
+
+    /// Waits until no job has a buffer any more: those of another attempt come in their place, not on top.
+    fn give_up(mut self, spare: &mut Vec<Vec<u8>>) {
+        while self.rebuilding.next().is_some() {}
+        spare.extend(self.segments.iter().map(|segment| std::mem::take(&mut *lock(segment))));
     }
 }

@@ -1,5 +1,7 @@
 //! Made series of windows: what is held is compared with slow models.
 
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
