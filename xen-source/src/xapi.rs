@@ -70,6 +70,8 @@ pub mod storage;
 
 pub mod fail_over;
 
+pub mod schedule;
+
 mod unfinished;
 
 mod changed;

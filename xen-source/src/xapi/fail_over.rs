@@ -1,13 +1,9 @@
-//! VMs that are brought up on another pool: in which order they start, and what they need in sum.
+//! VMs that are brought up on another pool: which vApps they are of, and what they need in sum.
 //! Pure: no pool is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use crate::xva::ova::StartFacts;
-
-/// Longest pause between two orders of a vApp. Records come from strangers.
-pub const DELAY_MAX: Duration = Duration::from_secs(3600);
 
 /// A vApp: VMs that start together, in an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,15 +16,6 @@ pub struct VApp {
     pub description: String,
     /// Uuids of its VMs.
     pub members: BTreeSet<String>,
-}
-
-/// VMs that start at once, before those of the next wave.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wave {
-    /// Their places in what was given.
-    pub places: Vec<usize>,
-    /// How long to wait behind them.
-    pub delay: Duration,
 }
 
 /// VMs that no host has memory for.
@@ -61,33 +48,6 @@ pub fn join(vms: &mut [(&str, &mut StartFacts)], mut known: Vec<VApp>) -> Vec<VA
         known[place].members.insert((*uuid).to_owned());
     }
     known
-}
-
-/// Puts VMs into waves: those of the lowest order of each vApp, and those of no vApp, first. A
-/// vApp of few orders waits for nobody else's, as its pool would not have done either.
-#[must_use]
-pub fn waves(starts: &[StartFacts]) -> Vec<Wave> {
-    let mut orders: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
-    for start in starts {
-        if let Some(vapp) = &start.vapp {
-            orders.entry(vapp).or_default().insert(start.order);
-        }
-    }
-    let mut waves: Vec<Wave> = Vec::new();
-    for (place, start) in starts.iter().enumerate() {
-        let orders = start.vapp.as_deref().and_then(|vapp| orders.get(vapp));
-        let rank = orders.map_or(0, |orders| orders.range(..start.order).count());
-        let is_last = orders.is_none_or(|orders| orders.last() == Some(&start.order));
-        if waves.len() <= rank {
-            waves.resize_with(rank + 1, Wave::default);
-        }
-        let wave = &mut waves[rank];
-        wave.places.push(place);
-        // Behind the last order of a vApp nothing waits.
-        let delay = if is_last { Duration::ZERO } else { start.delay() };
-        wave.delay = wave.delay.max(delay);
-    }
-    waves
 }
 
 /// Finds a host for every VM, the largest first, each where most is free. `needs_bytes` is what
@@ -132,61 +92,15 @@ impl VApp {
     }
 }
 
-impl StartFacts {
-    /// How long those of the next order wait.
-    fn delay(&self) -> Duration {
-        Duration::from_secs(self.start_delay_secs).min(DELAY_MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
 
-    fn start(vapp: &str, order: u64, start_delay_secs: u64) -> StartFacts {
+    fn start(vapp: &str) -> StartFacts {
         let vapp = Some(vapp.to_owned()).filter(|vapp| !vapp.is_empty());
-        StartFacts { vapp, order, start_delay_secs, memory_bytes: GIB }
-    }
-
-    /// `(vApp, order, delay)` of each VM, and `(places, delay)` of each wave.
-    #[track_caller]
-    fn check_waves(vms: &[(&str, u64, u64)], expected: &[(&[usize], u64)]) {
-        let starts: Vec<_> =
-            vms.iter().map(|(vapp, order, delay)| start(vapp, *order, *delay)).collect();
-        let found: Vec<_> =
-            waves(&starts).into_iter().map(|wave| (wave.places, wave.delay.as_secs())).collect();
-        let expected: Vec<_> =
-            expected.iter().map(|(places, delay)| (places.to_vec(), *delay)).collect();
-        assert_eq!(found, expected, "{vms:?}");
-    }
-
-    #[test]
-    fn vms_start_in_the_order_of_their_vapp() {
-        check_waves(&[], &[]);
-        check_waves(&[("", 0, 0), ("", 7, 30)], &[(&[0, 1], 0)]);
-        check_waves(&[("shop", 2, 0), ("shop", 0, 0)], &[(&[1], 0), (&[0], 0)]);
-        // Numbers tell only what comes before what.
-        check_waves(
-            &[("shop", 5, 0), ("shop", 900, 0), ("shop", 5, 0)],
-            &[(&[0, 2], 0), (&[1], 0)],
-        );
-        check_waves(
-            &[("shop", 0, 0), ("mail", 3, 0), ("shop", 1, 0), ("mail", 9, 0), ("", 4, 0)],
-            &[(&[0, 1, 4], 0), (&[2, 3], 0)],
-        );
-    }
-
-    #[test]
-    fn the_longest_delay_counts_and_none_behind_the_last_order() {
-        check_waves(&[("shop", 0, 30), ("shop", 1, 60)], &[(&[0], 30), (&[1], 0)]);
-        check_waves(
-            &[("shop", 0, 5), ("mail", 0, 9), ("shop", 1, 0), ("mail", 1, 0)],
-            &[(&[0, 1], 9), (&[2, 3], 0)],
-        );
-        check_waves(&[("shop", 0, 5), ("mail", 0, 99), ("shop", 1, 0)], &[(&[0, 1], 5), (&[2], 0)]);
-        check_waves(&[("a", 0, u64::MAX), ("a", 1, 0)], &[(&[0], 3600), (&[1], 0)]);
+        StartFacts { vapp, ..StartFacts::default() }
     }
 
     #[test]
@@ -197,12 +111,8 @@ mod tests {
             members: BTreeSet::from(["db".to_owned(), "gone".to_owned()]),
             ..VApp::default()
         };
-        let mut starts = [
-            start("", 0, 0),
-            start("OpaqueRef:1", 1, 0),
-            start("OpaqueRef:abcdefghij", 0, 0),
-            start("", 0, 0),
-        ];
+        let mut starts =
+            [start(""), start("OpaqueRef:1"), start("OpaqueRef:abcdefghij"), start("")];
         let mut vms: Vec<_> = ["db", "web", "mail", "alone"].into_iter().zip(&mut starts).collect();
         let vapps = join(&mut vms, vec![known]);
         let told: Vec<_> = vapps

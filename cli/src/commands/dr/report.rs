@@ -159,8 +159,10 @@ impl FailOverReport {
     }
 
     /// How the command ends, unless it was interrupted.
-    pub const fn exit(&self) -> Exit {
-        match self.failed + self.skipped == 0 && self.notes.is_empty() {
+    pub fn exit(&self) -> Exit {
+        let is_well =
+            self.failed + self.skipped == 0 && self.vms.iter().all(|vm| vm.error.is_none());
+        match is_well && self.notes.is_empty() {
             true => Exit::Done,
             false => Exit::Partly,
         }
@@ -188,7 +190,7 @@ impl FailOverReport {
     fn closing(&self) -> String {
         let mut text = format!("{} restored", self.restored);
         if self.vms.iter().any(|vm| vm.booted.is_some()) {
-            let seen = self.vms.iter().any(|vm| vm.tools.is_some());
+            let seen = self.vms.iter().any(|vm| vm.tools == Some(true));
             let tools = if seen { " (tools seen)" } else { "" };
             text += &format!(", {} booted{tools}", self.booted);
         }
@@ -214,8 +216,8 @@ impl VmEntry {
         let failure = outcome.and_then(|outcome| outcome.failure.as_ref());
         let booted = outcome.and_then(|outcome| outcome.booted);
         let state = match (restored, failure) {
-            (_, Some(_)) => "failed",
-            (Some(_), None) => "restored",
+            (Some(_), _) => "restored",
+            (None, Some(_)) => "failed",
             (None, None) => "skipped",
         };
         let disks = restored.map(|restored| &*restored.disks).unwrap_or_default();
@@ -256,6 +258,12 @@ impl VmEntry {
         match self.state {
             "failed" => return format!("FAILED: {}", self.cause),
             "skipped" => return "not begun".to_owned(),
+            _ if self.booted == Some(false) => {
+                return format!("restored, NOT STARTED: {}", self.cause)
+                    .trim_end_matches(": ")
+                    .to_owned();
+            }
+            _ if self.error.is_some() => return format!("restored, BUT: {}", self.cause),
             _ => {}
         }
         let parts = [

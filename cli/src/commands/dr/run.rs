@@ -1,20 +1,21 @@
 //! `dr run`: VMs are brought up on another pool.
 
-use std::time::Duration;
-
 use xen_source::Macs;
-use xen_source::xapi::destination::After;
-use xen_source::xapi::fail_over::{VApp, Wave, waves};
-use xen_source::xapi::vapp;
+use xen_source::xapi::XapiError;
+use xen_source::xapi::destination::{After, RestoreError, Restored};
+use xen_source::xapi::fail_over::VApp;
+use xen_source::xapi::schedule::Schedule;
+use xen_source::xapi::trial;
+use xen_source::xapi::{Pool, vapp};
 
-use super::bring_up::{BringUp, Outcome, tell_failures};
+use super::bring_up::{BringUp, Outcome, Started, early_starts, tell_failures};
 use super::candidate::Candidate;
 use super::outlook::Running;
 use super::plan;
 use super::prepared::{Networks, Prepared, Terms};
 use super::report::FailOverReport;
 use super::stock;
-use crate::advice::Failure;
+use crate::advice::{Doing as _, Failure, Unrestored};
 use crate::args::DrRunArgs;
 use crate::clock::Moment;
 use crate::exit::Exit;
@@ -30,7 +31,8 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
         sr: args.fail_over.sr.clone(),
         networks: Networks::Mapped(args.networks.clone()),
         macs: if args.keep_mac { Macs::Keep } else { Macs::Replace },
-        after: if args.start { After::Start } else { After::Off },
+        // Those that are to run start when their turn has come.
+        after: After::Off,
         suffix: String::new(),
         verify: args.manner.verify,
         force: args.force,
@@ -52,11 +54,15 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
-        then: &|_| Ok(None),
+        look: &|_| Ok(()),
+        start: &|restored| start(&prepared.pool, restored),
     };
-    let mut outcomes = bring_up.run(&order(candidates, args.start), candidates, &plans);
+    let schedule = order(candidates, args.start);
+    let mut outcomes = bring_up.run(&schedule, candidates, &plans);
     let pool = prepared.pool_name();
     let mut report = FailOverReport::of("dr_run", pool, begun.secs, &prepared.found, &outcomes);
+    let early = early_starts(&schedule, candidates, &outcomes);
+    early.into_iter().for_each(|remark| report.remark(remark));
     make_vapps(&prepared, &outcomes, &mut report);
     drop(postponed);
     tell_failures(job, &mut outcomes);
@@ -64,17 +70,24 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
 }
 
-/// The waves of candidates. VMs that stay off wait for nobody, but come in the same order.
-pub fn order(candidates: &[Candidate], is_started: bool) -> Vec<Wave> {
+/// When candidates are restored, and when they start if they are to. Templates cannot.
+pub fn order(candidates: &[Candidate], is_started: bool) -> Schedule {
     let starts: Vec<_> = candidates.iter().map(|it| it.start.clone()).collect();
-    let waves = waves(&starts);
-    match is_started {
-        true => waves,
-        false => {
-            let places = waves.into_iter().flat_map(|wave| wave.places).collect();
-            vec![Wave { places, delay: Duration::ZERO }]
-        }
-    }
+    Schedule::of(&starts, |place| is_started && !candidates[place].is_template())
+}
+
+/// Starts a VM. One that does not start stays as it is.
+fn start(pool: &Pool, restored: &Restored) -> Started {
+    let name = &restored.name;
+    let reference = restored.reference.as_deref().unwrap_or_default();
+    let unstarted = |source: XapiError| {
+        let uuid = restored.uuid.clone().unwrap_or_default();
+        let error = RestoreError::NotStarted { name: name.clone(), uuid, source: source.into() };
+        Unrestored { error: error.into(), left: Vec::new() }
+    };
+    let booted = trial::boot(pool.session(), reference, None, &|| !interrupt::is_asked());
+    let booted = booted.map_err(unstarted).doing(|| format!("cannot bring up {name}"));
+    Started::of(name, booted)
 }
 
 /// Makes vApps again of which all VMs are there.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use xen_source::Macs;
 use xen_source::xapi::Pool;
 use xen_source::xapi::destination::{After, Restored};
-use xen_source::xapi::trial::{self, Booted, IsolatedNetwork};
+use xen_source::xapi::trial::{self, IsolatedNetwork};
 
-use super::bring_up::{BringUp, tell_failures};
+use super::bring_up::{BringUp, Started, early_starts, tell_failures};
 use super::outlook::Running;
 use super::plan;
 use super::prepared::{Networks, Prepared, Terms};
@@ -69,7 +69,8 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     prepared.inventory.networks.pop();
     prepared.inventory.networks.push(network.record.clone());
     terms.networks = Networks::One(network.record.uuid.clone());
-    let plans: Vec<_> = prepared.outlook(&terms).plans.into_iter().map(Result::ok).collect();
+    let plans = prepared.outlook(&terms).plans.into_iter();
+    let plans: Vec<_> = plans.map(Result::ok).collect();
     let candidates = &prepared.found.candidates;
     let trial = Trial { pool: &prepared.pool, made: Mutex::new(Vec::new()) };
     let tools = args.wait_tools.map(Duration::from_secs);
@@ -79,11 +80,15 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
-        then: &|restored| trial.check(restored, args.boot, tools),
+        look: &|restored| trial.look(restored),
+        start: &|restored| trial.start(restored, tools),
     };
-    let mut outcomes = bring_up.run(&order(candidates, true), candidates, &plans);
+    let schedule = order(candidates, args.boot);
+    let mut outcomes = bring_up.run(&schedule, candidates, &plans);
     let pool = prepared.pool_name();
     let mut report = FailOverReport::of("dr_test", pool, begun.secs, &prepared.found, &outcomes);
+    let early = early_starts(&schedule, candidates, &outcomes);
+    early.into_iter().for_each(|remark| report.remark(remark));
     trial.end().into_iter().for_each(|note| report.note(note));
     if let Err(error) = network.remove() {
         report.note(format!("network {} stays on the pool: {error}", network.record.name));
@@ -104,43 +109,26 @@ fn keep(report: &FailOverReport, path: &Path, form: Form) -> Result<(), Failure>
 }
 
 impl Trial<'_> {
-    /// Looks at a VM that was restored, and starts it if it is to be.
-    fn check(
-        &self,
-        restored: &Restored,
-        boot: bool,
-        tools: Option<Duration>,
-    ) -> Result<Option<Booted>, Failure> {
-        let (session, name) = (self.pool.session(), &restored.name);
+    /// Looks at a VM that was restored.
+    fn look(&self, restored: &Restored) -> Result<(), Failure> {
         self.made().push(restored.clone());
+        let (session, name) = (self.pool.session(), &restored.name);
         trial::mark(session, restored).doing(|| format!("cannot mark {name}"))?;
         let doing = || format!("cannot look at {name}");
-        if !trial::has_sizes(session, restored).doing(doing)? {
-            return refused(
-                doing(),
-                "a disk is smaller than it was",
-                "this is a fault of the pool",
-            );
+        match trial::has_sizes(session, restored).doing(doing)? {
+            true => Ok(()),
+            false => {
+                refused(doing(), "a disk is smaller than it was", "this is a fault of the pool")
+            }
         }
-        let Some(vm) = restored.reference.as_ref().filter(|_| boot) else {
-            return Ok(None);
-        };
-        let goes_on = || !interrupt::is_asked();
-        let booted =
-            trial::boot(session, vm, tools, &goes_on).doing(|| format!("cannot start {name}"))?;
-        match booted {
-            Booted { is_running: false, .. } => refused(
-                format!("cannot start {name}"),
-                "it does not come to run",
-                "look at its console after `xenith restore SNAPSHOT --to-pool`",
-            ),
-            Booted { has_tools: Some(false), .. } => refused(
-                format!("cannot see the guest of {name}"),
-                "its tools tell nothing of themselves",
-                "wait longer with --wait-tools, or see whether the guest has tools",
-            ),
-            booted => Ok(Some(booted)),
-        }
+    }
+
+    /// Starts a VM, and looks what it does.
+    fn start(&self, restored: &Restored, tools: Option<Duration>) -> Started {
+        let (session, name) = (self.pool.session(), &restored.name);
+        let vm = restored.reference.as_deref().unwrap_or_default();
+        let booted = trial::boot(session, vm, tools, &|| !interrupt::is_asked());
+        Started::of(name, booted.doing(|| format!("cannot start {name}")))
     }
 
     /// Removes all VMs; those that resist once more, behind all others. Returns what could not be

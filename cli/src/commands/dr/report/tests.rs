@@ -68,6 +68,23 @@ fn one_that_failed_or_was_not_begun_makes_it_partly() {
 }
 
 #[test]
+fn one_that_does_not_run_is_restored_and_makes_it_partly() {
+    let off = Booted { is_running: false, has_tools: None };
+    let no_tools = Booted { is_running: true, has_tools: Some(false) };
+    for (booted, cell, closing) in [
+        (off, "  restored, NOT STARTED: NO_HOSTS\n", "2 restored, 0 booted, 0 failed, RTO 1:41\n"),
+        (no_tools, "  restored, BUT: NO_HOSTS\n", "2 restored, 1 booted, 0 failed, RTO 1:41\n"),
+    ] {
+        let failure = Some(Failure::refusal("cannot start db", "NO_HOSTS", "make room"));
+        let bad = Outcome { booted: Some(booted), failure, ..restored(1, false) };
+        let found = report(&[restored(0, false), bad]);
+        assert_eq!((found.restored, found.failed, found.exit()), (2, 0, Exit::Partly));
+        let text = found.text();
+        assert!(text.contains(cell) && text.ends_with(closing), "{text}");
+    }
+}
+
+#[test]
 fn what_stays_on_the_pool_counts_and_what_is_only_to_be_known_does_not() {
     let mut found = report(&[restored(0, false)]);
     found.remark("vApp shop was not made".to_owned());
