@@ -74,6 +74,8 @@ pub mod schedule;
 
 mod unfinished;
 
+pub mod isolated;
+
 mod changed;
 
 pub mod tracking;

@@ -80,7 +80,8 @@ pub struct DrRunArgs {
     /// Let network cards keep their addresses [default: they get new ones]
     #[arg(long)]
     pub keep_mac: bool,
-    /// Start VMs when they are complete: those of the next order of a vApp behind the start delays
+    /// Start VMs when they are complete, those of the next order of a vApp behind the start delays;
+    /// one that fails holds up nobody
     #[arg(long)]
     pub start: bool,
     /// Restore what can be restored, although something is in the way of others
@@ -117,6 +118,10 @@ pub struct DrTestArgs {
     /// Only so many VMs, other ones each day until all had their turn
     #[arg(long, value_name = "N")]
     pub sample: Option<NonZeroUsize>,
+    /// Whose turn it is: a number that is one more each time [default: days since 1970, which is
+    /// right for a test a day]
+    #[arg(long, value_name = "N", requires = "sample")]
+    pub turn: Option<u64>,
     /// Write a report to this file, as its name says: .md, .html, .txt or .json
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

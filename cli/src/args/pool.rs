@@ -103,10 +103,12 @@ pub struct VmsArgs {
     pub pool: PoolArgs,
 }
 
-/// Remove what backups left behind on a pool, and start VMs that they left shut down.
+/// Remove what backups, restores and tests left behind on a pool, and start VMs that backups left
+/// shut down.
 ///
 /// Only what carries Xenith's mark is touched, and tasks with its label. What is being used, or is
-/// younger than an hour, may belong to a backup that is at work, and stays.
+/// younger than an hour, may belong to a backup that is at work, and stays; what a test made stays
+/// for a day.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
     /// Which
@@ -115,7 +117,7 @@ pub struct CleanupArgs {
     /// Remove nothing, and say what would be removed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Spare what is younger than so many hours
+    /// Spare what is younger than so many hours; what a test made, for so many days
     #[arg(long, value_name = "HOURS", default_value_t = 1)]
     pub older_than: u32,
     /// Also remove the disks by which the next backups tell what has changed

@@ -1,4 +1,4 @@
-//! `cleanup`: removes what backups left behind on a pool.
+//! `cleanup`: removes what backups, restores and tests left behind on a pool.
 
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ impl LeftoverEntry {
             Kind::Mark => "mark",
             Kind::RestoredVm => "restored-vm",
             Kind::RestoredDisk => "restored-disk",
+            Kind::TriedVm => "tested-vm",
+            Kind::Network => "network",
             Kind::Task => "task",
         };
         Self {
@@ -117,6 +119,8 @@ impl LeftoverEntry {
             Kind::RestoredDisk => {
                 format!("disk {name} ({uuid}) of a restore that was not finished")
             }
+            Kind::TriedVm => format!("VM {name} ({uuid}) of a test"),
+            Kind::Network => format!("network {name} ({uuid}) of a test"),
             Kind::Task => format!("task {uuid} ({name})"),
         };
         match &self.by {

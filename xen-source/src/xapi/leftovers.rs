@@ -1,4 +1,4 @@
-//! What backups left behind on a pool, and what becomes of it (contract 6, 1.6).
+//! What backups, restores and trials left behind on a pool, and what becomes of it (contract 6, 1.6).
 //!
 //! Objects are told by marks in their `other_config` that name themselves, never by their names;
 //! tasks, which carry no marks, by the label that ours have. What a backup at work may need is
@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::error::XapiError;
+use super::isolated;
 use super::objects::{PowerState, TaskRecord, VbdRecord, VdiRecord, VmRecord, records};
 use super::power;
 use super::session::Session;
@@ -17,6 +18,7 @@ use super::snapshot::{
 use super::task::LABEL;
 use super::time::{self, PoolTime};
 use super::tracking::REPOSITORY;
+use super::trial;
 use super::unfinished;
 use super::value::Value;
 
@@ -38,6 +40,10 @@ pub enum Kind {
     RestoredVm,
     /// A disk of a restore that was not finished, which no VM has.
     RestoredDisk,
+    /// A VM of a trial, and its disks. It may run.
+    TriedVm,
+    /// The network of a trial.
+    Network,
     /// A task.
     Task,
 }
@@ -65,7 +71,7 @@ pub struct Leftover {
 /// What is spared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mercy {
-    /// What is younger.
+    /// What is younger; of trials, which take their time, what is younger than 24 times that.
     pub younger_than: Duration,
     /// Whether disks that tell what has changed since the latest backup stay.
     pub keep_tracking: bool,
@@ -86,10 +92,16 @@ pub enum Fate {
     Needed,
 }
 
+/// How much longer than other things those of a trial may be needed.
+const TRIAL_FACTOR: u32 = 24;
+
 impl Leftover {
     /// Decides what becomes of it. Without an age it is young, unless nothing is.
     pub fn fate(&self, mercy: Mercy) -> Fate {
         let is_young = match self.age {
+            Some(age) if matches!(self.kind, Kind::TriedVm | Kind::Network) => {
+                age < mercy.younger_than.saturating_mul(TRIAL_FACTOR)
+            }
             Some(age) => age < mercy.younger_than,
             None => !mercy.younger_than.is_zero(),
         };
@@ -114,6 +126,7 @@ pub fn find(session: &Session) -> Result<Vec<Leftover>, XapiError> {
         vms: records(&all("VM")?)?,
         disks: records(&all("VDI")?)?,
         drives: records(&all("VBD")?)?,
+        networks: isolated::find(&all("network")?)?,
         tasks: records(&all("task")?)?,
         now: PoolTime::parse(&time::now(session)),
     };
@@ -132,6 +145,8 @@ pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
         Kind::Disk | Kind::Tracking => snapshot::remove_disk(session, own),
         Kind::RestoredVm => unfinished::remove_vm(session, own),
         Kind::RestoredDisk => unfinished::remove_disk(session, own),
+        Kind::TriedVm => trial::remove_vm(session, own),
+        Kind::Network => isolated::remove(session, own),
         Kind::Stopped | Kind::Mark => record::<VmRecord>(session, own)
             .and_then(|vm| power::recover(session, &vm))
             .and_then(|()| take_note(session, "VM", own, TAKING)),
@@ -152,6 +167,7 @@ struct Facts {
     vms: Vec<VmRecord>,
     disks: Vec<VdiRecord>,
     drives: Vec<VbdRecord>,
+    networks: Vec<isolated::Found>,
     tasks: Vec<TaskRecord>,
     now: Option<PoolTime>,
 }
@@ -185,7 +201,10 @@ impl Facts {
             self.vm(vm, is_read)
         });
         let disks = self.disks.iter().filter_map(|disk| self.disk(disk, users(disk)));
-        vms.chain(disks).chain(self.tasks.iter().filter_map(|task| self.task(task))).collect()
+        // A network goes behind the VMs with cards in it.
+        let networks = self.networks.iter().map(|network| self.network(network));
+        let tasks = self.tasks.iter().filter_map(|task| self.task(task));
+        vms.chain(disks).chain(networks).chain(tasks).collect()
     }
 
     fn vm(&self, vm: &VmRecord, is_read: bool) -> Option<Leftover> {
@@ -194,7 +213,8 @@ impl Facts {
         let (kind, since) = if is_our_snapshot(vm, of) {
             (Kind::Snapshot, &*vm.snapshot_time)
         } else if let Some(since) = unfinished_since(vm) {
-            (Kind::RestoredVm, since)
+            let is_tried = unfinished::is_tried(&vm.uuid, &vm.other_config);
+            (if is_tried { Kind::TriedVm } else { Kind::RestoredVm }, since)
         } else if let Some((_, since)) = power::stopped(vm) {
             let is_off = vm.power_state == PowerState::Halted;
             (if is_off { Kind::Stopped } else { Kind::Mark }, since)
@@ -202,7 +222,8 @@ impl Facts {
             (Kind::Mark, taking_since(&vm.uuid, &vm.other_config)?)
         };
         let is_snapshot = kind == Kind::Snapshot;
-        let is_read = is_read && (is_snapshot || kind == Kind::RestoredVm);
+        let is_restored = matches!(kind, Kind::RestoredVm | Kind::TriedVm);
+        let is_read = is_read && (is_snapshot || is_restored);
         Some(Leftover {
             kind,
             uuid: vm.uuid.clone(),
@@ -279,6 +300,19 @@ impl Facts {
             is_latest: false,
             reference: task.reference.clone(),
         })
+    }
+
+    fn network(&self, found: &isolated::Found) -> Leftover {
+        Leftover {
+            kind: Kind::Network,
+            uuid: found.record.uuid.clone(),
+            name: found.record.name.clone(),
+            by: String::new(),
+            age: self.age(&found.since),
+            is_in_use: false,
+            is_latest: false,
+            reference: found.record.reference.clone(),
+        }
     }
 
     fn age(&self, since: &str) -> Option<Duration> {

@@ -13,6 +13,8 @@ mod sources;
 mod tls;
 mod transfer_calls;
 mod transfers;
+mod trial_calls;
+mod trials;
 mod world;
 
 #[allow(dead_code, reason = "shared with the tests of XVAs, which use all of it")]

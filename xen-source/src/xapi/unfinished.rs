@@ -19,6 +19,21 @@ pub fn mark_of(uuid: &str, now: &str) -> String {
     format!("{uuid} {now}").trim_end().to_owned()
 }
 
+/// The same mark for a VM that is only tried: it keeps its marks, and goes though it runs.
+pub fn of_trial(mark: &str) -> String {
+    let (uuid, now) = mark.split_once(' ').unwrap_or((mark, ""));
+    mark_of(&format!("{uuid}{TRIAL}"), now)
+}
+
+/// What ends the first word of the mark of a trial.
+pub const TRIAL: &str = ":trial";
+
+/// Whether what has this uuid and these notes was made to be tried, and not for good.
+pub fn is_tried(uuid: &str, other_config: &BTreeMap<String, String>) -> bool {
+    let mark = other_config.get(RESTORE).and_then(|mark| mark.split(' ').next());
+    since(uuid, other_config).is_some() && mark.is_some_and(|first| first.ends_with(TRIAL))
+}
+
 /// When the restore began that has made what has this uuid and these notes, and was not finished;
 /// empty if it does not tell.
 pub fn since<'a>(uuid: &str, other_config: &'a BTreeMap<String, String>) -> Option<&'a str> {
@@ -84,5 +99,23 @@ mod tests {
             assert_eq!(is_made("u", &notes, &mark_of("r", "now")), is_its, "{notes:?}");
             assert_eq!(since("u", &notes), since_when, "{notes:?}");
         }
+    }
+
+    #[test]
+    fn a_mark_tells_what_is_only_tried() {
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool);
+        let rows: [Row<'_>; 5] = [
+            (&[(RESTORE, "r now")], false),
+            (&[(RESTORE, "r:trial now")], true),
+            (&[(RESTORE, "r:trial now"), (MARK, "u")], true),
+            (&[(RESTORE, "r:trial now"), (MARK, "original")], false),
+            (&[(RESTORE, "r now:trial")], false),
+        ];
+        for (notes, is_one) in rows {
+            let text = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let notes: BTreeMap<String, String> = notes.iter().map(text).collect();
+            assert_eq!(is_tried("u", &notes), is_one, "{notes:?}");
+        }
+        assert_eq!(of_trial(&mark_of("r", "now")), "r:trial now");
     }
 }

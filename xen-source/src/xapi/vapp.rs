@@ -12,18 +12,22 @@ use super::value::Value;
 ///
 /// # Errors
 ///
-/// What the pool said. Then there is no vApp, or one that lacks VMs: they all stay as they are.
+/// What the pool said. Then there is no vApp, or one that lacks VMs and could not be removed; VMs
+/// stay as they are.
 pub fn make(session: &Session, vapp: &VApp, vms: &[String]) -> Result<(), XapiError> {
     let record = BTreeMap::from([
         ("name_label".to_owned(), Value::from(&*vapp.name)),
         ("name_description".to_owned(), Value::from(&*vapp.description)),
     ]);
-    let made = session.call_once("VM_appliance.create", &[Value::Struct(record)])?;
+    let made = session.call("VM_appliance.create", &[Value::Struct(record)])?;
     let made = reference(&made).ok_or(XapiError::Record { field: "vApp reference" })?;
-    for vm in vms {
-        session.call("VM.set_appliance", &[Value::from(&**vm), Value::from(&*made)])?;
-    }
-    Ok(())
+    let join = |vm: &String| {
+        session.call("VM.set_appliance", &[Value::from(&**vm), Value::from(&*made)]).map(drop)
+    };
+    vms.iter().try_for_each(join).inspect_err(|_| {
+        // One that starts a part of its VMs is worse than none. If it stays, it is seen by its name.
+        let _ = session.call("VM_appliance.destroy", &[Value::from(&*made)]);
+    })
 }
 
 /// Names of the vApps that the pool has.

@@ -76,11 +76,11 @@ pub fn newest_first<'s>(
     subjects
 }
 
-/// The places of `count` things of `all` whose turn it is on `day`: after enough days everything had
-/// its turn.
-pub fn sample(all: usize, count: usize, day: u64) -> Vec<usize> {
+/// The places of `count` things of `all` whose `turn` it is: after enough turns, one behind the
+/// other, everything had its own.
+pub fn sample(all: usize, count: usize, turn: u64) -> Vec<usize> {
     let first = match u64::try_from(all) {
-        Ok(all @ 1..) => day.wrapping_mul(count as u64) % all,
+        Ok(all @ 1..) => (turn % all).wrapping_mul(count as u64) % all,
         _ => return Vec::new(),
     };
     let mut places: Vec<usize> =

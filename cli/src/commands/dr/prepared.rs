@@ -77,9 +77,9 @@ impl Prepared {
         Ok(Self { pool, inventory, hosts, found })
     }
 
-    /// Leaves only `count` of the VMs, those whose turn it is on `day`.
-    pub fn take_sample(&mut self, count: usize, day: u64) {
-        let places = sample(self.found.candidates.len(), count, day);
+    /// Leaves only `count` of the VMs, those whose `turn` it is.
+    pub fn take_sample(&mut self, count: usize, turn: u64) {
+        let places = sample(self.found.candidates.len(), count, turn);
         let mut place = 0;
         self.found.candidates.retain(|_| {
             place += 1;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use xen_source::Macs;
 use xen_source::xapi::Pool;
-use xen_source::xapi::destination::{After, Restored};
-use xen_source::xapi::trial::{self, IsolatedNetwork};
+use xen_source::xapi::destination::{After, Plan, Restored};
+use xen_source::xapi::isolated::{self, IsolatedNetwork};
+use xen_source::xapi::trial;
 
 use super::bring_up::{BringUp, Started, early_starts, tell_failures};
 use super::outlook::Running;
@@ -42,11 +43,11 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     let sr = args.fail_over.sr.clone();
     let mut prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
     if let Some(count) = args.sample {
-        prepared.take_sample(count.get(), begun.secs / SECS_A_DAY);
+        prepared.take_sample(count.get(), args.turn.unwrap_or(begun.secs / SECS_A_DAY));
     }
     // Planned with a network that is not there yet, so that a test that cannot be done leaves the
     // pool alone.
-    let stand_in = trial::stand_in(&title);
+    let stand_in = isolated::stand_in(&title);
     let mut terms = Terms {
         sr,
         networks: Networks::One(stand_in.uuid.clone()),
@@ -70,7 +71,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     prepared.inventory.networks.push(network.record.clone());
     terms.networks = Networks::One(network.record.uuid.clone());
     let plans = prepared.outlook(&terms).plans.into_iter();
-    let plans: Vec<_> = plans.map(Result::ok).collect();
+    let plans: Vec<_> = plans.map(|plan| plan.ok().map(Plan::for_trial)).collect();
     let candidates = &prepared.found.candidates;
     let trial = Trial { pool: &prepared.pool, made: Mutex::new(Vec::new()) };
     let tools = args.wait_tools.map(Duration::from_secs);
@@ -112,10 +113,8 @@ impl Trial<'_> {
     /// Looks at a VM that was restored.
     fn look(&self, restored: &Restored) -> Result<(), Failure> {
         self.made().push(restored.clone());
-        let (session, name) = (self.pool.session(), &restored.name);
-        trial::mark(session, restored).doing(|| format!("cannot mark {name}"))?;
-        let doing = || format!("cannot look at {name}");
-        match trial::has_sizes(session, restored).doing(doing)? {
+        let doing = || format!("cannot look at {}", restored.name);
+        match trial::has_sizes(self.pool.session(), restored).doing(doing)? {
             true => Ok(()),
             false => {
                 refused(doing(), "a disk is smaller than it was", "this is a fault of the pool")

@@ -294,7 +294,7 @@ impl Run<'_> {
 
 /// An id that the VHDs of one restore do not share.
 fn id_of_vhd(mark: &str, number: usize) -> [u8; 16] {
-    let uuid = mark.split(' ').next().unwrap_or_default();
+    let uuid = mark.split([' ', ':']).next().unwrap_or_default();
     let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
     let base = u128::from_str_radix(&digits, 16).unwrap_or_default();
     base.wrapping_add(number as u128).to_be_bytes()

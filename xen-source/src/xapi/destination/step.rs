@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::Plan;
+use crate::xapi::unfinished::of_trial;
+
 /// A step of a restore. Its `Display` is words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -71,6 +74,17 @@ pub enum Step {
         /// Whether its processors stay stopped.
         is_paused: bool,
     },
+}
+
+impl Plan {
+    /// The same for a VM that is only tried: it keeps its marks from the first moment to the last,
+    /// so that all of it is found and removed whenever the trial ends.
+    #[must_use]
+    pub fn for_trial(mut self) -> Self {
+        self.mark = of_trial(&self.mark);
+        self.steps.retain(|step| *step != Step::Unmark);
+        self
+    }
 }
 
 impl fmt::Display for Step {

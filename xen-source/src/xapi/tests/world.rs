@@ -347,6 +347,9 @@ impl World {
             self.calls.push(format!("left out: {}", params.get(3).unwrap_or(&Json::Null)));
             return Ok(json!(self.snapshot(text(2))));
         }
+        if let Some(answer) = self.make(class, verb, params) {
+            return Ok(answer);
+        }
         if class == "VM"
             && let Some(answer) = self.power(verb, params)
         {
