@@ -53,6 +53,8 @@ pub fn notes_text(notes: &[Note]) -> String {
 }
 
 impl Observer for Course<'_> {
+    /// An interrupt takes back what was made, unless the VM has its name by then: what is whole is
+    /// finished, and told.
     fn is_stopped(&self) -> bool {
         interrupt::is_asked()
     }
