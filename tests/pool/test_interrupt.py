@@ -29,6 +29,17 @@ MOMENTS = (
     (OVER, "VM.set_name_label", 1, True),
     (f"{OVER} --destroy-old --yes", "Async.VM.destroy", 0, True),
 )
+# The same for kill -9, behind which `cleanup` comes.
+KILLED = (
+    ("", "VIF.create", 0, False),
+    ("", "VM.set_name_label", 0, True),
+    ("", "VDI.remove_from_other_config", 1, True),  # the first makes room for a mark
+    ("", "VM.remove_from_other_config", 1, True),
+    ("", "VM.remove_from_other_config", 2, True),
+    (OVER, "VM.set_name_label", 1, True),
+    (f"{OVER} --destroy-old --yes", "VDI.remove_from_other_config", 3, True),  # of the disk that goes
+    (f"{OVER} --destroy-old --yes", "Async.VM.destroy", 0, True),
+)
 
 
 class Interrupted(RestoreCase):
@@ -94,6 +105,28 @@ class Interrupted(RestoreCase):
                 else:
                     self.assertEqual(out, "")
                     self.check_same(before)
+
+    def test_killed_at_any_step(self) -> None:
+        """Nobody takes a VM that is whole for one that is not: somebody may use it already."""
+        for typed, method, after, is_whole in KILLED:
+            with self.subTest(f"{typed} {method} {after}"):
+                self.setUp()
+                if OVER in typed:
+                    self.run_another()
+                self.there.control("fault", kind="rpc_stall", method=method, after=after, seconds=STALL)
+                running = self.begin(typed)
+                self.wait(running, lambda: not self.there.control("faults"))
+                running.kill()
+                running.communicate()
+                time.sleep(2 * STALL)  # what was asked for is done all the same
+                done = self.told("cleanup", *self.there.login("--pool", self.password), "--older-than", "0")
+                self.check_ended(done, 0)
+                self.assertEqual(self.there.marks(), [])
+                names = [self.there.world.db.get("VM", vm)["name_label"] for vm in self.there.new("vms")]
+                self.assertEqual(names, [NAME] if is_whole else [])
+                for vm in self.there.new("vms"):
+                    self.assertEqual(self.there.digests(vm), self.here.digests(self.here.one("VM", NAME)))
+                self.assertEqual(len(self.there.new("vdis")), len(names))
 
     def run_another(self) -> None:
         """The VM that is replaced."""

@@ -33,8 +33,8 @@ pub enum Kind {
     Tracking,
     /// A VM that was shut down for a backup.
     Stopped,
-    /// A mark of a VM: that it was shut down, though it runs by now, or that a snapshot of it was
-    /// being taken.
+    /// A mark of a VM: that it was shut down, though it runs by now, that a snapshot of it was being
+    /// taken, or that it was being restored, though it is whole.
     Mark,
     /// A VM of a restore that was not finished, and its disks.
     RestoredVm,
@@ -149,7 +149,8 @@ pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
         Kind::Network => isolated::remove(session, own),
         Kind::Stopped | Kind::Mark => record::<VmRecord>(session, own)
             .and_then(|vm| power::recover(session, &vm))
-            .and_then(|()| take_note(session, "VM", own, TAKING)),
+            .and_then(|()| take_note(session, "VM", own, TAKING))
+            .and_then(|()| unfinished::finish(session, own)),
         Kind::Task => {
             // One that has ended cannot be cancelled, and one that cannot be is destroyed anyway.
             let _ = session.call_briefly("task.cancel", &[Value::from(own)]);
@@ -214,7 +215,12 @@ impl Facts {
             (Kind::Snapshot, &*vm.snapshot_time)
         } else if let Some(since) = unfinished_since(vm) {
             let is_tried = unfinished::is_tried(&vm.uuid, &vm.other_config);
-            (if is_tried { Kind::TriedVm } else { Kind::RestoredVm }, since)
+            let kind = match unfinished::is_whole(vm) {
+                true => Kind::Mark,
+                false if is_tried => Kind::TriedVm,
+                false => Kind::RestoredVm,
+            };
+            (kind, since)
         } else if let Some((_, since)) = power::stopped(vm) {
             let is_off = vm.power_state == PowerState::Halted;
             (if is_off { Kind::Stopped } else { Kind::Mark }, since)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::error::XapiError;
 use super::objects::{VdiRecord, VmRecord};
 use super::session::Session;
-use super::snapshot::{self, MARK, record, unless_gone};
+use super::snapshot::{self, MARK, record, take_note, unless_gone};
 
 /// The key of the mark: which restore made it.
 pub const RESTORE: &str = "xenith-restore";
@@ -47,6 +47,43 @@ pub fn is_made(uuid: &str, other_config: &BTreeMap<String, String>, mark: &str) 
     since(uuid, other_config).is_some() && other_config.get(RESTORE).is_some_and(|it| it == mark)
 }
 
+/// What the name of a VM begins with until it is whole.
+pub const MEANWHILE: &str = "Xenith: restoring ";
+
+/// Whether a VM that carries the mark of a restore is whole: it has got its name, and only marks stayed. People may use
+/// it already.
+pub fn is_whole(vm: &VmRecord) -> bool {
+    !vm.name.starts_with(MEANWHILE) && !is_tried(&vm.uuid, &vm.other_config)
+}
+
+/// Takes the marks of a restore from a VM that is whole, and from its disks.
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn finish(session: &Session, vm: &str) -> Result<(), XapiError> {
+    let Some(vm) = unless_gone(record::<VmRecord>(session, vm))? else { return Ok(()) };
+    if vm.is_a_snapshot || since(&vm.uuid, &vm.other_config).is_none() || !is_whole(&vm) {
+        return Ok(());
+    }
+    for (_, disk) in snapshot::drives(session, &vm)? {
+        if since(&disk.uuid, &disk.other_config).is_some() {
+            unmark(session, "VDI", &disk.reference)?;
+        }
+    }
+    unmark(session, "VM", &vm.reference)
+}
+
+/// Takes both marks away, last the one by which what is left is found.
+///
+/// # Errors
+///
+/// What the pool said.
+pub fn unmark(session: &Session, class: &str, reference: &str) -> Result<(), XapiError> {
+    take_note(session, class, reference, MARK)?;
+    take_note(session, class, reference, RESTORE)
+}
+
 /// Destroys a VM that was not finished, and its disks, if its marks are good.
 ///
 /// # Errors
@@ -54,7 +91,7 @@ pub fn is_made(uuid: &str, other_config: &BTreeMap<String, String>, mark: &str) 
 /// What the pool said.
 pub fn remove_vm(session: &Session, vm: &str) -> Result<(), XapiError> {
     let Some(vm) = unless_gone(record::<VmRecord>(session, vm))? else { return Ok(()) };
-    if vm.is_a_snapshot || since(&vm.uuid, &vm.other_config).is_none() {
+    if vm.is_a_snapshot || since(&vm.uuid, &vm.other_config).is_none() || is_whole(&vm) {
         return Ok(());
     }
     let drives = snapshot::drives(session, &vm)?;

@@ -166,7 +166,8 @@ impl BringUp<'_> {
         let name = &candidate.vm.name;
         let reader = &self.stocks[candidate.repository].reader;
         let lane = progress.lane(name, size_of(candidate));
-        let content = SnapshotContent::new(reader, self.workers, &candidate.snapshot, &lane);
+        let content = SnapshotContent::new(reader, self.workers, &candidate.snapshot, &lane)
+            .one_of(self.lanes);
         let report = &self.job.report;
         let course = Course::new(report, progress, plan.steps.len());
         let made = restore(self.pool.session(), &Stoppable::new(&content), plan, &course);

@@ -75,8 +75,10 @@ impl Observer for Course<'_> {
             }
             Event::MarkStays { error } => {
                 let error = in_words(&error);
-                let message =
-                    format!("a mark stays in the other_config of the VM, which is whole ({error})");
+                let message = format!(
+                    "a mark stays in the other_config of the VM, which is whole ({error}); \
+                     `xenith cleanup` takes it away"
+                );
                 note(NoteKind::MarkStays, message);
             }
             Event::NotBack { name, error } => {

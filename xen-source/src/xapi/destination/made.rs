@@ -4,18 +4,26 @@ use super::{Event, Observer};
 use crate::xapi::error::XapiError;
 use crate::xapi::objects::{PowerState, Record, VdiRecord, VmRecord, records};
 use crate::xapi::session::Session;
-use crate::xapi::snapshot::{self, MARK, set_note, take_note};
-use crate::xapi::unfinished::{RESTORE, is_made};
+use crate::xapi::snapshot::{self, MARK, set_note};
+use crate::xapi::unfinished::{self, RESTORE, is_made};
 
 /// Marks a VM or a disk as itself.
 pub fn mark<R: Record>(session: &Session, reference: &str, uuid: &str) -> Result<(), XapiError> {
     set_note(session, R::CLASS, reference, MARK, uuid)
 }
 
-/// Takes both marks away.
-pub fn unmark(session: &Session, class: &str, reference: &str) -> Result<(), XapiError> {
-    take_note(session, class, reference, RESTORE)?;
-    take_note(session, class, reference, MARK)
+fn mark_all(
+    session: &Session,
+    mark: &str,
+    vm: &VmRecord,
+    disks: &[VdiRecord],
+) -> Result<(), XapiError> {
+    set_note(session, "VM", &vm.reference, RESTORE, mark)?;
+    self::mark::<VmRecord>(session, &vm.reference, &vm.uuid)?;
+    disks.iter().try_for_each(|disk| {
+        set_note(session, "VDI", &disk.reference, RESTORE, mark)?;
+        self::mark::<VdiRecord>(session, &disk.reference, &disk.uuid)
+    })
 }
 
 /// The VMs and disks that the restore `mark` has made.
@@ -53,17 +61,19 @@ fn tell(observer: &dyn Observer, class: &'static str, uuid: &str, removed: Resul
     });
 }
 
-/// Destroys the VM of this reference and its disks, which were marked for that.
-pub fn destroy_replaced(session: &Session, vm: &str) -> Result<(), XapiError> {
+/// Destroys the VM of this reference and its disks. They carry the marks of the restore `mark` before the first of them
+/// goes, so that disks are found whose VM went before a kill. Of a VM that does not go they are taken again.
+pub fn destroy_replaced(session: &Session, mark: &str, vm: &str) -> Result<(), XapiError> {
     let vm: VmRecord = snapshot::record(session, vm)?;
     let drives = snapshot::drives(session, &vm)?;
     let disks = drives.into_iter().map(|(_, disk)| disk).filter(|disk| !disk.is_sharable);
     let disks: Vec<VdiRecord> = disks.collect();
-    mark::<VmRecord>(session, &vm.reference, &vm.uuid)?;
-    for disk in &disks {
-        mark::<VdiRecord>(session, &disk.reference, &disk.uuid)?;
+    let marked = mark_all(session, mark, &vm, &disks);
+    if let Err(error) = marked.and_then(|()| snapshot::remove_vm(session, &vm)) {
+        // Why it stays is worth more than that a mark does, which a clean-up takes away.
+        let _ = unfinished::finish(session, &vm.reference);
+        return Err(error);
     }
-    snapshot::remove_vm(session, &vm)?;
     let removed: Vec<_> = disks.iter().map(|disk| snapshot::destroy(session, disk)).collect();
     removed.into_iter().collect()
 }

@@ -7,7 +7,7 @@ mod storage;
 use super::{
     After, Inventory, Objection, Scope, Step, StoredCard, StoredVm, VmDisk, Wish, WishedForm,
 };
-use crate::xapi::unfinished::mark_of;
+use crate::xapi::unfinished::{MEANWHILE, mark_of};
 use crate::xva::checksum::ChecksumKind;
 use crate::xva::ova::seed::Seed;
 
@@ -181,7 +181,7 @@ pub fn plan(pool: &Inventory, vm: &StoredVm, wish: &Wish) -> Result<Plan, Vec<Ob
 impl Plan {
     /// What the VM is called until it is whole.
     pub fn name_meanwhile(&self) -> String {
-        format!("Xenith: restoring {}", self.name)
+        format!("{MEANWHILE}{}", self.name)
     }
 
     fn steps_in_order(&self) -> Vec<Step> {
@@ -226,14 +226,17 @@ impl Plan {
                     steps.push(Step::ShutDown { vm: old.name.clone() });
                 }
                 steps.push(Step::Swap { name, replaced: replaced.clone() });
+                steps.push(Step::Unmark);
+                // The old one goes when nobody can take the new one for unfinished any more.
                 if old.is_destroyed {
                     steps.push(Step::DestroyReplaced { name: replaced });
                 }
             }
-            None if self.has_vm => steps.push(Step::Rename { name }),
-            None => {}
+            None => {
+                steps.extend(self.has_vm.then_some(Step::Rename { name }));
+                steps.push(Step::Unmark);
+            }
         }
-        steps.push(Step::Unmark);
         match self.after {
             After::Start if self.has_vm => steps.push(Step::Start { is_paused: false }),
             After::StartPaused if self.has_vm => steps.push(Step::Start { is_paused: true }),

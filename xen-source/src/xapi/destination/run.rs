@@ -17,7 +17,7 @@ use crate::xapi::power;
 use crate::xapi::session::Session;
 use crate::xapi::snapshot::{BY, MARK, POWER_MARK, TAKING, record};
 use crate::xapi::task;
-use crate::xapi::unfinished::RESTORE;
+use crate::xapi::unfinished::{RESTORE, unmark};
 use crate::xapi::value::Value;
 use crate::xva::ova::for_pool::ForPool;
 
@@ -39,7 +39,10 @@ pub fn restore(
         observer.event(Event::Begins { number, step: step.clone() });
         let Err(trouble) = run.step_unless_stopped(step) else { continue };
         match (step, trouble) {
-            (Step::Unmark, Trouble::Pool(error)) => observer.event(Event::MarkStays { error }),
+            // A disk of no VM would be taken for one that was not finished.
+            (Step::Unmark, Trouble::Pool(error)) if plan.has_vm => {
+                observer.event(Event::MarkStays { error });
+            }
             (Step::DestroyReplaced { name }, Trouble::Pool(error)) => {
                 observer.event(Event::ReplacedStays { name: name.clone(), error });
             }
@@ -108,7 +111,9 @@ impl Run<'_> {
             Step::Rename { name } => self.rename(self.vm()?, name),
             Step::Swap { name, replaced } => self.swap(name, replaced),
             Step::DestroyReplaced { .. } => match &self.plan.replaced {
-                Some(old) => Ok(made::destroy_replaced(self.session, &old.reference)?),
+                Some(old) => {
+                    Ok(made::destroy_replaced(self.session, &self.plan.mark, &old.reference)?)
+                }
                 None => Ok(()),
             },
             Step::Unmark => self.unmark(),
@@ -228,10 +233,10 @@ impl Run<'_> {
 
     fn unmark(&self) -> Result<(), Trouble> {
         for made in self.disks.iter().flatten() {
-            made::unmark(self.session, "VDI", &made.record.reference)?;
+            unmark(self.session, "VDI", &made.record.reference)?;
         }
         match &self.vm {
-            Some(vm) => Ok(made::unmark(self.session, "VM", &vm.reference)?),
+            Some(vm) => Ok(unmark(self.session, "VM", &vm.reference)?),
             None => Ok(()),
         }
     }

@@ -10,6 +10,7 @@ use super::world::{NOW, Outcome, Shared, VM};
 use crate::xapi::snapshot::POWER_MARK;
 use crate::xapi::snapshot::{MARK, TAKING};
 use crate::xapi::tracking::REPOSITORY;
+use crate::xapi::unfinished::RESTORE;
 use crate::xapi::{Fate, Kind, Leftover, Mercy, Pool};
 
 const EARLIER: &str = "20261122T02:00:00Z";
@@ -105,6 +106,50 @@ fn only_what_carries_a_mark_of_its_own_is_ours() {
             "power_state": "Halted", "other_config": {MARK: mark, POWER_MARK: power}});
         insert(&world, "VM", name, record.clone());
         insert(&world, "VDI", name, record);
+    }
+    assert_eq!(pool.leftovers().expect("a list"), []);
+}
+
+/// A VM that a restore has made, called `name`, with a disk of that restore and one of somebody else.
+fn restored(world: &Shared, name: &str) {
+    let marks = |uuid: &str| json!({RESTORE: format!("r {EARLIER}"), MARK: uuid, "kept": "1"});
+    let vm = json!({"uuid": "v", "name_label": name, "power_state": "Halted", "is_a_snapshot": false,
+        "VBDs": ["OpaqueRef:own-drive", "OpaqueRef:their-drive"], "other_config": marks("v")});
+    insert(world, "VM", "restored", vm);
+    for (disk, notes) in [("own", marks("own")), ("their", json!({"kept": "1"}))] {
+        let drive = json!({"uuid": "d", "VM": "OpaqueRef:restored", "type": "Disk",
+            "VDI": format!("OpaqueRef:{disk}-disk")});
+        insert(world, "VBD", &format!("{disk}-drive"), drive);
+        let record = json!({"uuid": disk, "virtual_size": "1", "is_a_snapshot": false,
+            "VBDs": [format!("OpaqueRef:{disk}-drive")], "other_config": notes});
+        insert(world, "VDI", &format!("{disk}-disk"), record);
+    }
+}
+
+fn notes(world: &Shared, class: &str, name: &str) -> Option<Json> {
+    let key = (class.to_owned(), format!("OpaqueRef:{name}"));
+    Some(world.get().objects.get(&key)?.get("other_config")?.clone())
+}
+
+#[test]
+fn a_vm_that_was_being_restored_goes_with_its_own_disks() {
+    let (world, _host, pool) = world();
+    restored(&world, "Xenith: restoring web");
+    assert_eq!(fates(&pool, USUAL), [(Kind::RestoredVm, "v".to_owned(), Fate::Remove)]);
+    remove_all(&pool);
+    assert_eq!((notes(&world, "VM", "restored"), notes(&world, "VDI", "own-disk")), (None, None));
+    assert_eq!(notes(&world, "VDI", "their-disk"), Some(json!({"kept": "1"})));
+}
+
+#[test]
+fn a_vm_that_is_whole_loses_only_the_marks_that_its_restore_has_left() {
+    let (world, _host, pool) = world();
+    restored(&world, "web");
+    assert_eq!(fates(&pool, USUAL), [(Kind::Mark, "v".to_owned(), Fate::Remove)]);
+    remove_all(&pool);
+    let kept = Some(json!({"kept": "1"}));
+    for (class, name) in [("VM", "restored"), ("VDI", "own-disk"), ("VDI", "their-disk")] {
+        assert_eq!(notes(&world, class, name), kept, "{name}");
     }
     assert_eq!(pool.leftovers().expect("a list"), []);
 }

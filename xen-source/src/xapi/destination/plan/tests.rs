@@ -390,8 +390,8 @@ fn what_was_there_goes_last_and_what_comes_starts_last() {
             "read disk disk 1 back and compare it",
             "shut down web",
             "rename the old VM to web.replaced-20261122, and the new one to web",
-            "destroy web.replaced-20261122 and its disks",
             "take away the marks",
+            "destroy web.replaced-20261122 and its disks",
             "start the VM, paused",
         ],
     );
