@@ -76,6 +76,8 @@ mod unfinished;
 
 pub mod isolated;
 
+pub mod origin;
+
 mod changed;
 
 pub mod tracking;

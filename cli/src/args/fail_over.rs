@@ -84,6 +84,10 @@ pub struct DrRunArgs {
     /// one that fails holds up nobody
     #[arg(long)]
     pub start: bool,
+    /// Go on where an earlier one ended: VMs that the pool has from the same snapshots are not
+    /// restored again; with --start, those that are off are started
+    #[arg(long)]
+    pub resume: bool,
     /// Restore what can be restored, although something is in the way of others
     #[arg(long)]
     pub force: bool,

@@ -6,6 +6,7 @@ mod choice;
 mod outlook;
 mod plan;
 mod prepared;
+mod present;
 mod report;
 mod run;
 mod runbook;

@@ -44,7 +44,7 @@ pub fn has_sizes(session: &Session, restored: &Restored) -> Result<bool, XapiErr
     Ok(true)
 }
 
-/// Starts a VM, and waits until it runs; with `tools` also until its guest tools tell of
+/// Starts a VM that does not run yet, and waits until it does; with `tools` also until its guest tools tell of
 /// themselves, but no longer than that. `goes_on` ends the wait early.
 ///
 /// # Errors
@@ -56,9 +56,11 @@ pub fn boot(
     tools: Option<Duration>,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<Booted, XapiError> {
-    let params = [Value::from(vm), Value::from(false), Value::from(false)];
-    task::run(session, "start of a VM", "VM.start", &params)?;
     let runs = || Ok(record::<VmRecord>(session, vm)?.power_state == PowerState::Running);
+    if !runs()? {
+        let params = [Value::from(vm), Value::from(false), Value::from(false)];
+        task::run(session, "start of a VM", "VM.start", &params)?;
+    }
     let is_running = comes(session, RUNNING_LOOKS, goes_on, &runs)?;
     let has_tools = match tools.filter(|_| is_running) {
         None => tools.map(|_| false),

@@ -35,8 +35,10 @@ pub struct BringUp<'a> {
     pub pool: &'a Pool,
     /// VMs that are restored at once; as many are started at once.
     pub lanes: NonZeroUsize,
+    /// VMs that are there already, by their places.
+    pub present: BTreeMap<usize, Restored>,
     /// Looks at each as soon as it is there. One that it refuses counts as lost.
-    pub look: &'a (dyn Fn(&Restored) -> Result<(), Failure> + Sync),
+    pub look: &'a (dyn Fn(&Candidate, &Restored) -> Result<(), Failure> + Sync),
     /// Starts one when its turn has come.
     pub start: &'a (dyn Fn(&Restored) -> Started + Sync),
 }
@@ -113,8 +115,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 const KINDS_OF_TURNS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 impl BringUp<'_> {
-    /// Restores `candidates` by their plans, and starts them, as `schedule` says. Those without a
-    /// plan are left out. What was not begun when the end was asked for is not in the result.
+    /// Restores `candidates` by their plans, and starts them, as `schedule` says. Those that are
+    /// there already are only started; others without a plan are left out. What was not begun when the end was asked for is not in the result.
     ///
     /// # Errors
     ///
@@ -143,6 +145,7 @@ impl BringUp<'_> {
                         let made = planned.and_then(|(candidate, plan)| {
                             Some(self.restore(candidate, plan.as_ref()?, &progress))
                         });
+                        let made = made.or_else(|| self.present.get(&place).cloned().map(Ok));
                         on(&board).take(place, made, begun.elapsed());
                     }
                     Turn::Start(place, restored) => {
@@ -177,7 +180,7 @@ impl BringUp<'_> {
             .map_err(|error| Unrestored { error: Box::new(error), left: left() })
             .doing(|| format!("cannot restore {name}"))?;
         progress.aside(|| report.warning(&notes_text(&notes)));
-        (self.look)(&restored)?;
+        (self.look)(candidate, &restored)?;
         Ok(restored)
     }
 }

@@ -7,6 +7,7 @@ use xen_source::xapi::destination::After;
 use super::candidate::Found;
 use super::outlook::{MemoryNeed, NetworkUse, Outlook, Running, StorageNeed, messages, size_of};
 use super::prepared::{Networks, Prepared, Terms};
+use super::present;
 use super::stock;
 use crate::advice::Failure;
 use crate::args::DrPlanArgs;
@@ -23,6 +24,8 @@ pub struct PlanMessage<'a> {
     storage: &'a [StorageNeed],
     memory: &'a MemoryNeed,
     networks: &'a [NetworkUse],
+    /// Names of VMs that the pool has from the same snapshots.
+    present: &'a [&'a str],
     /// VMs that may be meant and cannot be read, in words.
     lost: &'a [String],
     /// Newest snapshots that cannot be read, and what is taken instead, in words.
@@ -73,7 +76,8 @@ pub fn tell(
     running: Running,
 ) -> Result<Exit, Failure> {
     let feasible = prepared.is_feasible(outlook, running);
-    let message = PlanMessage::of(&prepared.found, outlook, feasible);
+    let present = present::names(&prepared.inventory, &prepared.found.candidates);
+    let message = PlanMessage::of(&prepared.found, outlook, feasible, &present);
     let verdict = match feasible {
         true => "nothing is in the way\n",
         false => {
@@ -81,12 +85,25 @@ pub fn tell(
              `dr run --force` leaves out what cannot be restored\n"
         }
     };
-    job.report.answer(&(outlook.text(&prepared.found, running) + verdict), &message)?;
+    let there = match &*present {
+        [] => String::new(),
+        names => format!(
+            "from the same snapshots the pool has {} (`dr run --resume` leaves them out)\n",
+            names.join(", ")
+        ),
+    };
+    let text = outlook.text(&prepared.found, running) + &there + verdict;
+    job.report.answer(&text, &message)?;
     Ok(if feasible && prepared.found.notes.is_empty() { Exit::Done } else { Exit::Partly })
 }
 
 impl<'a> PlanMessage<'a> {
-    fn of(found: &'a Found, outlook: &'a Outlook, feasible: bool) -> Self {
+    fn of(
+        found: &'a Found,
+        outlook: &'a Outlook,
+        feasible: bool,
+        present: &'a [&'a str],
+    ) -> Self {
         let plans = found.candidates.iter().zip(&outlook.plans);
         let vms = plans.map(|(it, plan)| PlannedVm {
             name: &it.vm.name,
@@ -108,6 +125,7 @@ impl<'a> PlanMessage<'a> {
             storage: &outlook.storage,
             memory: &outlook.memory,
             networks: &outlook.networks,
+            present,
             lost: &found.lost,
             notes: &found.notes,
         }

@@ -1,18 +1,22 @@
 //! `dr run`: VMs are brought up on another pool.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use xen_source::Macs;
 use xen_source::xapi::XapiError;
 use xen_source::xapi::destination::{After, RestoreError, Restored};
 use xen_source::xapi::fail_over::VApp;
 use xen_source::xapi::schedule::Schedule;
 use xen_source::xapi::trial;
-use xen_source::xapi::{Pool, vapp};
+use xen_source::xapi::{Pool, origin, vapp};
 
 use super::bring_up::{BringUp, Outcome, Started, early_starts, tell_failures};
 use super::candidate::Candidate;
 use super::outlook::Running;
 use super::plan;
 use super::prepared::{Networks, Prepared, Terms};
+use super::present::{as_restored, present};
 use super::report::FailOverReport;
 use super::stock;
 use crate::advice::{Doing as _, Failure, Unrestored};
@@ -38,15 +42,18 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
         force: args.force,
     };
     let running = if args.start { Running::Wanted } else { Running::No };
-    let prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
+    let mut prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
     prepared.check_networks(&args.networks)?;
+    let there = if args.resume { leave_out(&mut prepared) } else { Vec::new() };
     let outlook = prepared.outlook(&terms);
     if args.dry_run || (!args.force && !prepared.is_feasible(&outlook, running)) {
         return plan::tell(job, &prepared, &outlook, running);
     }
+    let plans: Vec<_> = outlook.plans.into_iter().map(Result::ok).collect();
+    let present = take_back(&mut prepared, there);
     let candidates = &prepared.found.candidates;
     let begun = Moment::now();
-    let plans: Vec<_> = outlook.plans.into_iter().map(Result::ok).collect();
+    let unnoted = Mutex::new(Vec::new());
     let postponed = Postponed::begin();
     let bring_up = BringUp {
         job,
@@ -54,20 +61,68 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
-        look: &|_| Ok(()),
+        present,
+        look: &|candidate, restored| {
+            let told = note_origin(&prepared.pool, candidate, restored);
+            unnoted.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+            Ok(())
+        },
         start: &|restored| start(&prepared.pool, restored),
     };
+    let kept = kept_text(&bring_up.present, candidates);
     let schedule = order(candidates, args.start);
     let mut outcomes = bring_up.run(&schedule, candidates, &plans);
     let pool = prepared.pool_name();
     let mut report = FailOverReport::of("dr_run", pool, begun.secs, &prepared.found, &outcomes);
     let early = early_starts(&schedule, candidates, &outcomes);
-    early.into_iter().for_each(|remark| report.remark(remark));
+    let unnoted = unnoted.into_inner().unwrap_or_else(PoisonError::into_inner);
+    early.into_iter().chain(unnoted).chain(kept).for_each(|remark| report.remark(remark));
     make_vapps(&prepared, &outcomes, &mut report);
     drop(postponed);
     tell_failures(job, &mut outcomes);
     job.report.outcome(&report.text(), &report)?;
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
+}
+
+/// Takes candidates out that the pool has from the same snapshots, with what it has.
+fn leave_out(prepared: &mut Prepared) -> Vec<(Candidate, Restored)> {
+    let Prepared { found, inventory, .. } = prepared;
+    let mut there = Vec::new();
+    for candidate in std::mem::take(&mut found.candidates) {
+        match present(inventory, &candidate) {
+            Some(vm) => there.push((candidate, as_restored(vm))),
+            None => found.candidates.push(candidate),
+        }
+    }
+    there
+}
+
+/// Puts them back, behind the others. Their places, and what the pool has.
+fn take_back(
+    prepared: &mut Prepared,
+    there: Vec<(Candidate, Restored)>,
+) -> BTreeMap<usize, Restored> {
+    let candidates = &mut prepared.found.candidates;
+    let back = there.into_iter().map(|(candidate, restored)| {
+        candidates.push(candidate);
+        (candidates.len() - 1, restored)
+    });
+    back.collect()
+}
+
+fn kept_text(present: &BTreeMap<usize, Restored>, candidates: &[Candidate]) -> Option<String> {
+    let names: Vec<&str> = present.keys().map(|place| &*candidates[*place].vm.name).collect();
+    (!names.is_empty())
+        .then(|| format!("there already, and not restored again: {}", names.join(", ")))
+}
+
+/// Lets a VM tell which snapshot it is of, for `--resume`. What is wrong if it cannot, in words.
+fn note_origin(pool: &Pool, candidate: &Candidate, restored: &Restored) -> Option<String> {
+    let (reference, uuid) = restored.reference.as_deref().zip(restored.uuid.as_deref())?;
+    let id = candidate.snapshot.id.to_string();
+    let error = origin::note(pool.session(), reference, uuid, &id).err()?;
+    let name = &restored.name;
+    Some(format!("--resume would restore {name} again, since its note cannot be set: {error}"))
 }
 
 /// When candidates are restored, and when they start if they are to. Templates cannot.

@@ -1,5 +1,6 @@
 //! `dr test`: a fail-over is tried, and everything is removed again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,7 +82,8 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
-        look: &|restored| trial.look(restored),
+        present: BTreeMap::new(),
+        look: &|_, restored| trial.look(restored),
         start: &|restored| trial.start(restored, tools),
     };
     let schedule = order(candidates, args.boot);

@@ -13,6 +13,7 @@ use crate::xapi::error::XapiError;
 use crate::xapi::import::{self, Identity};
 use crate::xapi::limits::SHUTDOWN_TIMEOUT;
 use crate::xapi::objects::{PowerState, VbdRecord, VdiRecord, VmRecord};
+use crate::xapi::origin::ORIGIN;
 use crate::xapi::power;
 use crate::xapi::session::Session;
 use crate::xapi::snapshot::{BY, MARK, POWER_MARK, TAKING, record};
@@ -149,7 +150,7 @@ impl Run<'_> {
             mark: (RESTORE, &plan.mark),
             version: plan.claimed_version,
             checksum: plan.checksum,
-            dropped_notes: &[RESTORE, MARK, BY, TAKING, POWER_MARK],
+            dropped_notes: &[RESTORE, MARK, BY, TAKING, POWER_MARK, ORIGIN],
         };
         let import = import::vm(session, &plan.name, Some(&plan.record_sr.uuid), identity)?;
         deliver(import, |out| write_for_pool(self.content, out, places, &wanted))?;
