@@ -41,7 +41,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     let workers = job.workers()?;
     let begun = Moment::now();
     let title = format!("dr test {}", clock::local(begun.secs));
-    let sr = args.fail_over.sr.clone();
+    let (sr, verify) = (args.fail_over.sr.clone(), args.manner.verify);
     let mut prepared = Prepared::of(job, &stocks, &workers, args.fail_over)?;
     if let Some(count) = args.sample {
         prepared.take_sample(count.get(), args.turn.unwrap_or(begun.secs / SECS_A_DAY));
@@ -49,15 +49,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     // Planned with a network that is not there yet, so that a test that cannot be done leaves the
     // pool alone.
     let stand_in = isolated::stand_in(&title);
-    let mut terms = Terms {
-        sr,
-        networks: Networks::One(stand_in.uuid.clone()),
-        macs: Macs::Replace,
-        after: After::Off,
-        suffix: format!(" ({title})"),
-        verify: args.manner.verify,
-        force: false,
-    };
+    let mut terms = terms(sr, &stand_in.uuid, &title, verify);
     prepared.inventory.networks.push(stand_in);
     let running = if args.boot { Running::Wanted } else { Running::No };
     let outlook = prepared.outlook(&terms);
@@ -103,6 +95,19 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     }
     job.report.outcome(&report.text(), &report)?;
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { report.exit() })
+}
+
+/// What is wanted of every VM: that it is by itself, under another name.
+fn terms(sr: Option<String>, network_uuid: &str, title: &str, verify: bool) -> Terms {
+    Terms {
+        sr,
+        networks: Networks::One(network_uuid.to_owned()),
+        macs: Macs::Replace,
+        after: After::Off,
+        suffix: format!(" ({title})"),
+        verify,
+        force: false,
+    }
 }
 
 /// Writes the report to a file.
