@@ -42,6 +42,8 @@ pub mod transport;
 
 pub mod upload;
 
+mod looks;
+
 pub mod retry;
 
 pub mod objects;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::error::XapiError;
-use super::limits::SETTLE_LOOKS;
+use super::limits::SETTLE_TIME;
 use super::retry::Nature;
 use super::route::{Answer, Wanted, begin};
 use super::session::Session;
@@ -155,7 +155,7 @@ impl Download {
 
     /// What the end of the connection means.
     fn verdict(&self) -> Result<(), XapiError> {
-        match self.task.settle(SETTLE_LOOKS)? {
+        match self.task.settle(SETTLE_TIME)? {
             TaskState::Success { .. } => {
                 let Proof::Length(expected) = self.proof else {
                     return Ok(());

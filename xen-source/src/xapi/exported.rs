@@ -6,13 +6,11 @@ use engine::source::{DiskInfo, NextSegment, Source, SourceError, SourceFacts};
 
 use super::error::XapiError;
 use super::export::{self, Compression, Memory};
+use super::limits::EXPLAIN_TIME;
 use super::session::Session;
 use super::task::{Task, TaskState};
 use crate::source::{Wrapping, XvaSource};
 use crate::xva::ova::OvaXml;
-
-/// Looks at the task of an export that turned out to be damaged.
-const EXPLAIN_LOOKS: u32 = 5;
 
 /// An export that is being read. The stream has to go before its task.
 pub struct Exported {
@@ -74,7 +72,7 @@ pub fn explained(error: SourceError, task: &Task) -> SourceError {
     {
         return error;
     }
-    match task.settle(EXPLAIN_LOOKS) {
+    match task.settle(EXPLAIN_TIME) {
         Ok(TaskState::Failed(error)) => {
             let label = task.label().to_owned();
             failed("the pool", XapiError::TaskFailed { label, error })

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use super::error::XapiError;
-use super::limits::IMPORT_LOOKS;
+use super::limits::IMPORT_TIME;
 use super::retry::Nature;
 use super::route::{Answer, Wanted, begin};
 use super::session::Session;
@@ -91,13 +91,13 @@ impl Import {
         self.upload = None;
         let _ = self.task.cancel();
         // What stays nevertheless is marked.
-        let _ = self.task.settle(IMPORT_LOOKS);
+        let _ = self.task.settle(IMPORT_TIME);
     }
 
     /// A host that reads no more has either all that it needs, or failed.
     fn closed(&mut self, error: io::Error) -> io::Result<()> {
         self.upload = None;
-        match self.task.settle(IMPORT_LOOKS).map_err(io::Error::other)? {
+        match self.task.settle(IMPORT_TIME).map_err(io::Error::other)? {
             TaskState::Success { .. } => Ok(()),
             TaskState::Pending { .. } => Err(error),
             failed => self.task.success(failed).map(drop).map_err(io::Error::other),

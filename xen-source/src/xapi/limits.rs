@@ -39,9 +39,11 @@ pub const FAILOVER_EVERY: u32 = 3;
 pub const PENDING_TRIES: u32 = 10;
 /// Pause between them.
 pub const PENDING_PAUSE: Duration = Duration::from_secs(5);
-/// Tries to destroy a disk that is in use (contract 0.12).
-pub const IN_USE_TRIES: u32 = 10;
-/// Pause between them.
+/// Tries to destroy a disk that is in use: about 50 seconds (contract 0.12).
+pub const IN_USE_TRIES: u32 = 12;
+/// First pause between them; each is twice the one before.
+pub const IN_USE_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause between them.
 pub const IN_USE_PAUSE: Duration = Duration::from_secs(5);
 /// Tries while another operation has the object: about eight minutes.
 pub const OTHER_OPERATION_TRIES: u32 = 10;
@@ -52,12 +54,16 @@ pub const BACKOFF_FIRST: Duration = Duration::from_secs(5);
 /// Longest pause of a back-off.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Pause between two looks at a task (contract 1.7).
-pub const TASK_PAUSE: Duration = Duration::from_secs(1);
-/// Looks at the task of a transfer whose stream has ended.
-pub const SETTLE_LOOKS: u32 = 300;
-/// Looks at the task of an import whose host has stopped reading.
-pub const IMPORT_LOOKS: u32 = 30;
+/// First pause between two looks at what takes its time; each is twice the one before.
+pub const LOOK_FIRST: Duration = Duration::from_millis(50);
+/// Longest pause between two looks (contract 1.7).
+pub const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Time for the task of a transfer whose stream has ended.
+pub const SETTLE_TIME: Duration = Duration::from_secs(300);
+/// Time for the task of an import whose host has stopped reading.
+pub const IMPORT_TIME: Duration = Duration::from_secs(30);
+/// Time for the task of an export that turned out to be damaged.
+pub const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Longest read by NBD, in bytes (contract 5.2).
 pub const NBD_READ_LEN_MAX: u32 = 2 << 20;
@@ -91,9 +97,11 @@ pub const NBD_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 const _: () = assert!(NBD_READ_LEN_MAX.is_multiple_of(512), "a read is whole sectors");
 /// Time in which a guest has to shut down, unless told otherwise.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(600);
-/// Looks at a VM whose shutdown was given up: it may have been about to end.
-pub const SHUTDOWN_LOOKS: u32 = 30;
-/// Tries to bring a VM back to the power state that it had.
-pub const POWER_TRIES: u32 = 6;
-/// Pause between them.
-pub const POWER_PAUSE: Duration = Duration::from_secs(10);
+/// Time for a VM whose shutdown was given up: it may have been about to end.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+/// Time to bring a VM back to the power state that it had.
+pub const POWER_TIME: Duration = Duration::from_secs(60);
+/// First pause between tries to do so; each is twice the one before.
+pub const POWER_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause between them.
+pub const POWER_MAX: Duration = Duration::from_secs(10);

@@ -13,7 +13,8 @@ use engine::source::Consistency;
 
 use super::error::XapiError;
 use super::export::Memory;
-use super::limits::{POWER_PAUSE, POWER_TRIES, SHUTDOWN_LOOKS, TASK_PAUSE};
+use super::limits::{POWER_FIRST, POWER_MAX, POWER_TIME, SHUTDOWN_GRACE};
+use super::looks::Looks;
 use super::objects::{PowerState, VmRecord};
 use super::options::{Event, Mode, Observer};
 use super::retry::Nature;
@@ -159,11 +160,11 @@ impl Power {
     /// [`XapiError::NotBack`]. It is tried again when this is dropped.
     pub fn back(&mut self) -> Result<(), XapiError> {
         let mut answer = self.step();
-        for _try in 1..POWER_TRIES {
+        for pause in Looks::growing(POWER_FIRST, POWER_MAX, POWER_TIME) {
             if answer.is_ok() {
                 break;
             }
-            self.session.pause(POWER_PAUSE);
+            self.session.pause(pause);
             answer = self.step();
         }
         let has_moved = answer.map_err(|source| XapiError::NotBack {
@@ -273,33 +274,29 @@ fn go(session: &Session, vm: &VmRecord, way: Way) -> Result<(), XapiError> {
 /// What the pool said, or [`XapiError::NoShutdown`].
 pub fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<(), XapiError> {
     let label = format!("shutdown of {}", vm.name);
-    let looks = timeout.as_secs() / TASK_PAUSE.as_secs().max(1) + 1;
-    let looks = u32::try_from(looks).unwrap_or(u32::MAX);
     let ended = session.retrying(Nature::Changes, || {
         let params = [Value::from(&*vm.reference)];
         let task = Task::start(session, &label, "VM.clean_shutdown", &params)?;
         // Dropped, a task that has not ended is cancelled.
-        match task.settle(looks)? {
+        match task.follow(Looks::within(timeout))? {
             state @ TaskState::Failed(_) => task.success(state).map(|_| true),
             state => Ok(matches!(state, TaskState::Success { .. })),
         }
     });
-    let looks = match &ended {
+    let mut looks = Looks::within(match &ended {
         // The guest was told, and may do it yet.
-        Ok(false) => SHUTDOWN_LOOKS,
-        Err(error) if error.api().is_none() => SHUTDOWN_LOOKS,
-        _ => 1,
-    };
-    for look in 0..looks {
-        if look > 0 {
-            session.pause(TASK_PAUSE);
-        }
-        if record::<VmRecord>(session, &vm.reference)?.power_state == PowerState::Halted {
-            return Ok(());
-        }
+        Ok(false) => SHUTDOWN_GRACE,
+        Err(error) if error.api().is_none() => SHUTDOWN_GRACE,
+        _ => Duration::ZERO,
+    });
+    while record::<VmRecord>(session, &vm.reference)?.power_state != PowerState::Halted {
+        let Some(pause) = looks.next() else {
+            let (vm, seconds) = (vm.name.clone(), timeout.as_secs());
+            return ended.and(Err(XapiError::NoShutdown { vm, seconds }));
+        };
+        session.pause(pause);
     }
-    let (vm, seconds) = (vm.name.clone(), timeout.as_secs());
-    ended.and(Err(XapiError::NoShutdown { vm, seconds }))
+    Ok(())
 }
 
 #[cfg(test)]

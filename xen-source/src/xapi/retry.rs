@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::error::{Stage, XapiError};
 use super::limits::{
-    BACKOFF_FIRST, BACKOFF_MAX, FAILOVER_EVERY, HOPS_MAX, HOST_AWAY_TRIES, IN_USE_PAUSE,
-    IN_USE_TRIES, OTHER_OPERATION_TRIES, PENDING_PAUSE, PENDING_TRIES, UNREACHABLE_PAUSE,
-    UNREACHABLE_TRIES,
+    BACKOFF_FIRST, BACKOFF_MAX, FAILOVER_EVERY, HOPS_MAX, HOST_AWAY_TRIES, IN_USE_FIRST,
+    IN_USE_PAUSE, IN_USE_TRIES, OTHER_OPERATION_TRIES, PENDING_PAUSE, PENDING_TRIES,
+    UNREACHABLE_PAUSE, UNREACHABLE_TRIES,
 };
+use super::looks::Looks;
 
 /// What a call does to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,11 @@ pub fn decide(failure: &Failure, attempt: u32, nature: Nature) -> Reaction {
     let wait = |tries: u32, pause: Duration| {
         if attempt < tries { Reaction::Wait(pause) } else { Reaction::Stop }
     };
+    let growing = |first: Duration, longest: Duration| {
+        let place = attempt.saturating_sub(1) as usize;
+        Looks::growing(first, longest, Duration::MAX).nth(place).unwrap_or(longest)
+    };
+    let backoff = || growing(BACKOFF_FIRST, BACKOFF_MAX);
     match failure {
         Failure::Unreachable(Stage::Sent) if nature == Nature::Changes => Reaction::Stop,
         Failure::Unreachable(_) if attempt >= UNREACHABLE_TRIES => Reaction::Stop,
@@ -119,19 +125,15 @@ pub fn decide(failure: &Failure, attempt: u32, nature: Nature) -> Reaction {
         Failure::HostIsSlave(address) if attempt <= HOPS_MAX => Reaction::Switch(address.clone()),
         Failure::SessionInvalid if attempt == 1 => Reaction::Relogin,
         Failure::TooManyPending => wait(PENDING_TRIES, PENDING_PAUSE),
-        Failure::OtherOperation => wait(OTHER_OPERATION_TRIES, backoff(attempt)),
-        Failure::DiskInUse if nature == Nature::Removes => wait(IN_USE_TRIES, IN_USE_PAUSE),
-        Failure::HostAway => wait(HOST_AWAY_TRIES, backoff(attempt)),
+        Failure::OtherOperation => wait(OTHER_OPERATION_TRIES, backoff()),
+        Failure::DiskInUse if nature == Nature::Removes => {
+            wait(IN_USE_TRIES, growing(IN_USE_FIRST, IN_USE_PAUSE))
+        }
+        Failure::HostAway => wait(HOST_AWAY_TRIES, backoff()),
         Failure::HostIsSlave(_) | Failure::SessionInvalid | Failure::DiskInUse | Failure::Final => {
             Reaction::Stop
         }
     }
-}
-
-/// Twice as long each time, up to a limit.
-fn backoff(attempt: u32) -> Duration {
-    let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-    BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX)
 }
 
 /// The failures of one call so far.
@@ -198,6 +200,7 @@ mod tests {
     fn busy_pools_are_waited_for() {
         let rows = [(1, secs(5)), (9, secs(5)), (10, Reaction::Stop)];
         check(Failure::TooManyPending, Nature::Changes, &rows);
+        let rows = [(1, secs(1)), (3, secs(4)), (4, secs(5)), (11, secs(5)), (12, Reaction::Stop)];
         check(Failure::DiskInUse, Nature::Removes, &rows);
         check(Failure::DiskInUse, Nature::Changes, &[(1, Reaction::Stop)]);
         let rows =

@@ -1,9 +1,10 @@
 //! Tasks: the only truth about what became of a transfer (contract 0.2, 1.6).
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::error::XapiError;
-use super::limits::TASK_PAUSE;
+use super::looks::Looks;
 use super::retry::Nature;
 use super::rpc::ApiError;
 use super::session::{Session, reference};
@@ -94,29 +95,24 @@ impl Task {
         Ok(state)
     }
 
-    /// Looks until it has ended, at most `looks` times and no longer than a stream may be silent.
-    pub fn settle(&self, looks: u32) -> Result<TaskState, XapiError> {
-        let silence = self.session.transport().settings().stall_timeout;
-        let seconds = silence.map_or(u64::MAX, |silence| silence.as_secs() / TASK_PAUSE.as_secs());
-        for _ in 0..seconds.min(u64::from(looks.saturating_sub(1))) {
-            match self.look()? {
-                TaskState::Pending { .. } => self.session.pause(TASK_PAUSE),
-                ended => return Ok(ended),
+    /// Looks until it has ended, for at most `time` and no longer than a stream may be silent.
+    pub fn settle(&self, time: Duration) -> Result<TaskState, XapiError> {
+        self.follow(Looks::within(time.min(self.silence())))
+    }
+
+    /// Looks until it has ended or `looks` have.
+    pub fn follow(&self, mut looks: Looks) -> Result<TaskState, XapiError> {
+        loop {
+            match (self.look()?, looks.next()) {
+                (TaskState::Pending { .. }, Some(pause)) => self.session.pause(pause),
+                (state, _) => return Ok(state),
             }
         }
-        self.look()
     }
 
     /// Waits for its end, and takes its result.
     pub fn wait(&self) -> Result<Value, XapiError> {
-        loop {
-            let state = self.look()?;
-            if matches!(state, TaskState::Pending { .. }) {
-                self.session.pause(TASK_PAUSE);
-                continue;
-            }
-            return result_of(&self.success(state)?);
-        }
+        result_of(&self.success(self.follow(Looks::endless())?)?)
     }
 
     /// Waits for its end as long as it moves, and takes its result.
@@ -125,20 +121,25 @@ impl Task {
     ///
     /// As [`Self::wait`], or that it has not moved for as long as a stream may be silent.
     pub fn wait_while_moving(&self) -> Result<Value, XapiError> {
-        let silence = self.session.transport().settings().stall_timeout;
-        let most = silence.map_or(u64::MAX, |silence| silence.as_secs() / TASK_PAUSE.as_secs());
-        let (mut latest, mut looks) = (-1.0, 0);
+        let (mut latest, mut looks) = (-1.0, Looks::within(self.silence()));
         loop {
             let state = self.look()?;
-            match state {
-                TaskState::Pending { progress } if progress > latest => {
-                    (latest, looks) = (progress, 0);
-                }
-                TaskState::Pending { .. } if looks < most => looks += 1,
-                ended => return result_of(&self.success(ended)?),
+            if let TaskState::Pending { progress } = state
+                && progress > latest
+            {
+                latest = progress;
+                looks.renew();
             }
-            self.session.pause(TASK_PAUSE);
+            match (state, looks.next()) {
+                (TaskState::Pending { .. }, Some(pause)) => self.session.pause(pause),
+                (state, _) => return result_of(&self.success(state)?),
+            }
         }
+    }
+
+    /// How long a stream may be silent.
+    fn silence(&self) -> Duration {
+        self.session.transport().settings().stall_timeout.unwrap_or(Duration::MAX)
     }
 
     /// The result of a task that ended well.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::destination::Restored;
 use super::error::XapiError;
+use super::looks::Looks;
 use super::objects::{PowerState, VdiRecord, VmRecord};
 use super::session::{Session, reference};
 use super::snapshot::{record, unless_gone};
@@ -15,10 +16,8 @@ use super::task;
 use super::unfinished::{self, is_tried};
 use super::value::Value;
 
-/// Pause between two looks at a VM that starts.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
-/// Looks at a VM that was started until it is told to run.
-const RUNNING_LOOKS: u64 = 30;
+/// Time until a VM that was started is told to run.
+const RUNNING_TIME: Duration = Duration::from_secs(30);
 
 /// What a VM did when it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,33 +60,29 @@ pub fn boot(
         let params = [Value::from(vm), Value::from(false), Value::from(false)];
         task::run(session, "start of a VM", "VM.start", &params)?;
     }
-    let is_running = comes(session, RUNNING_LOOKS, goes_on, &runs)?;
+    let is_running = comes(session, RUNNING_TIME, goes_on, &runs)?;
     let has_tools = match tools.filter(|_| is_running) {
         None => tools.map(|_| false),
-        Some(time) => Some(comes(session, time.as_secs().max(1), goes_on, &|| tells(session, vm))?),
+        Some(time) => Some(comes(session, time, goes_on, &|| tells(session, vm))?),
     };
     Ok(Booted { is_running, has_tools })
 }
 
-/// Looks once a second until `is_so`.
+/// Looks until `is_so`, or for so much `time`.
 fn comes(
     session: &Session,
-    looks: u64,
+    time: Duration,
     goes_on: &dyn Fn() -> bool,
     is_so: &dyn Fn() -> Result<bool, XapiError>,
 ) -> Result<bool, XapiError> {
-    for look in 0..looks {
-        if look > 0 {
-            session.pause(LOOK_PAUSE);
-        }
-        if is_so()? {
-            return Ok(true);
-        }
-        if !goes_on() {
-            break;
+    let mut looks = Looks::within(time);
+    while !is_so()? {
+        match looks.next().filter(|_| goes_on()) {
+            Some(pause) => session.pause(pause),
+            None => return Ok(false),
         }
     }
-    Ok(false)
+    Ok(true)
 }
 
 /// Whether the tools in a guest tell their version.

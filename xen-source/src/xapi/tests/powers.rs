@@ -208,7 +208,7 @@ fn a_vm_that_does_not_start_at_once_is_tried_again() {
 fn a_vm_that_does_not_start_is_told_loudly_and_started_by_the_next_backup() {
     let (world, _host, pool) = world_with("Running");
     let nowhere = ("VM.start", vec!["NO_HOSTS_AVAILABLE"]);
-    world.get().refusals = std::iter::repeat_n(nowhere, 12).collect();
+    world.get().refusals = std::iter::repeat_n(nowhere, 20).collect();
     let diary = Arc::new(Diary::default());
     let error = take(&pool, Mode::Cold, diary.clone()).expect_err("it failed");
     assert!(told(&error).contains("VM web was running, and cannot be brought back"), "{error:?}");
