@@ -82,17 +82,21 @@ pub const NBD_CERTIFICATE_LEN_MAX: usize = 64 << 10;
 pub const NBD_PLACES_MAX: usize = 64;
 /// Bytes that are read from a connection at a time.
 pub const NBD_BUFFER_LEN: usize = 256 << 10;
-/// New connections after one was lost, until data comes again (contract 5.2).
-pub const NBD_RECONNECTS: u32 = 5;
-/// Times that a disk is looked for anew when reading it by NBD has failed for good: its session may
-/// have ended, or its host.
-pub const NBD_RENEWALS: u32 = 2;
+/// Time to connect again after a connection was lost, until data comes again: five tries (contract
+/// 5.2).
+pub const NBD_RECONNECT_TIME: Duration = Duration::from_millis(1500);
+/// Times in a row that a disk is looked for anew when reading it by NBD has failed for good: its
+/// session may have ended, or its host.
+pub const NBD_RENEWALS: u32 = 1;
+/// Time for a host to let us in and to greet us. It is near, and says the first word.
+pub const NBD_GREETING_TIME: Duration = Duration::from_secs(4);
+/// Hosts that may be silent, one after the other, before no others are tried: what swallows
+/// connections on the way to two of them swallows them all.
+pub const NBD_SILENT_MAX: usize = 2;
 /// Bytes of a disk that are asked for by NBD before they are needed.
 pub const NBD_AHEAD_LEN: usize = 32 << 20;
 /// Bytes that a device may have beyond the end of its disk (contract 4.1).
 pub const SURPLUS_LEN_MAX: u64 = 64 << 20;
-/// Pause before each new connection.
-pub const NBD_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 const _: () = assert!(NBD_READ_LEN_MAX.is_multiple_of(512), "a read is whole sectors");
 /// Time in which a guest has to shut down, unless told otherwise.

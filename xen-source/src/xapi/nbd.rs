@@ -22,8 +22,9 @@ use zeroize::Zeroizing;
 
 use super::error::XapiError;
 use super::limits::{
-    NBD_ASKED_MAX, NBD_PLACES_MAX, NBD_RECONNECT_PAUSE, NBD_RECONNECTS, NBD_UNDER_WAY_MAX,
+    NBD_ASKED_MAX, NBD_PLACES_MAX, NBD_RECONNECT_TIME, NBD_SILENT_MAX, NBD_UNDER_WAY_MAX,
 };
+use super::looks::Looks;
 use super::session::{Pause, RealPause, Session};
 use super::transport::Settings;
 use super::value::Value;
@@ -200,7 +201,8 @@ impl NbdDisk {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), XapiError> {
-        let (mut filled, mut reconnects) = (0, 0);
+        let again = Looks::within(NBD_RECONNECT_TIME);
+        let (mut filled, mut pauses) = (0, again.clone());
         while let Some(piece) = self.queue.next_piece().filter(|_| filled < buffer.len()).cloned() {
             let end = filled + piece.wanted.len(); // the pieces of a range are as long as it is
             let received = match self.send() {
@@ -211,11 +213,11 @@ impl NbdDisk {
                 Ok(()) => {
                     self.queue.piece_done();
                     self.bytes_read += u64::from(piece.len);
-                    (filled, reconnects) = (end, 0);
+                    (filled, pauses) = (end, again.clone());
                 }
                 Err(Failure::Lost(error)) => {
                     self.connection = None;
-                    self.reconnect(self.broken(error), &mut reconnects)?;
+                    self.reconnect(self.broken(error), &mut pauses)?;
                 }
                 Err(Failure::Final(error)) => return Err(error),
             }
@@ -230,11 +232,10 @@ impl NbdDisk {
         Ok(connection)
     }
 
-    /// Connects again, after a pause, until it works or has been tried too often.
-    fn reconnect(&mut self, mut cause: XapiError, tries: &mut u32) -> Result<(), XapiError> {
-        while *tries < NBD_RECONNECTS {
-            *tries += 1;
-            self.pause.pause(NBD_RECONNECT_PAUSE);
+    /// Connects again, after a pause, until it works or there are no more `pauses`.
+    fn reconnect(&mut self, mut cause: XapiError, pauses: &mut Looks) -> Result<(), XapiError> {
+        for pause in pauses {
+            self.pause.pause(pause);
             match open_any(&self.infos, &self.settings) {
                 Ok(connection) if connection.size_bytes() != self.size_bytes => {
                     let (found, expected) = (connection.size_bytes(), self.size_bytes);
@@ -274,17 +275,35 @@ fn label(vdi: &str) -> String {
 
 /// Connects to the first that gives out the disk.
 fn open_any(infos: &[NbdInfo], settings: &Settings) -> Result<Connection, XapiError> {
-    let mut latest = XapiError::NbdAbsent;
+    let (mut latest, mut silent) = (XapiError::NbdAbsent, 0);
     for info in infos {
         match Connection::open(info, settings) {
             Ok(connection) => return Ok(connection),
-            Err(error) => latest = error,
+            Err(error) => {
+                silent += usize::from(is_silence(&error));
+                latest = error;
+            }
+        }
+        if silent == NBD_SILENT_MAX {
+            break;
         }
     }
     Err(latest)
 }
 
-/// Whether a host may answer otherwise in a while.
+/// Whether a host may answer otherwise in a while. One that is silent takes time enough as it is.
 fn is_passing(error: &XapiError) -> bool {
     matches!(error, XapiError::Unreachable { .. } | XapiError::NbdRefused { .. })
+        && !is_silence(error)
+}
+
+fn is_silence(error: &XapiError) -> bool {
+    let source = match error {
+        XapiError::Unreachable { source, .. } => source.downcast_ref::<io::Error>(),
+        XapiError::NbdRefused { source, .. } => Some(source),
+        _ => None,
+    };
+    source.is_some_and(|source| {
+        matches!(source.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+    })
 }

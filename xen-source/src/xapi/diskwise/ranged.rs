@@ -92,7 +92,10 @@ impl Ranged {
     pub fn next_segment(&mut self, buffer: &mut [u8]) -> Result<NextSegment, XapiError> {
         loop {
             let error = match self.ask_ahead().and_then(|()| self.take_first(buffer)) {
-                Ok(next) => return Ok(next),
+                Ok(next) => {
+                    self.renewals = 0;
+                    return Ok(next);
+                }
                 Err(error) => error,
             };
             if self.renewals == NBD_RENEWALS {

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::super::address::Address;
 use super::super::error::{Stage, XapiError};
 use super::super::limits::{
-    KEEPALIVE, NBD_BUFFER_LEN, NBD_CERTIFICATE_LEN_MAX, NBD_NAME_LEN_MAX, NBD_WORDS_LEN_MAX,
+    KEEPALIVE, NBD_BUFFER_LEN, NBD_CERTIFICATE_LEN_MAX, NBD_GREETING_TIME, NBD_NAME_LEN_MAX,
+    NBD_WORDS_LEN_MAX,
 };
 use super::super::rpc::{Malformed, excerpt};
 use super::super::transport::{DataChannel, Settings};
@@ -145,13 +146,14 @@ impl Drop for Connection {
 /// A socket on which silence does not last.
 fn dial(address: &Address, settings: &Settings) -> io::Result<TcpStream> {
     let mut latest = io::Error::new(io::ErrorKind::NotFound, "the name leads nowhere");
+    let patience = settings.connect_timeout.min(NBD_GREETING_TIME);
     for place in address.authority(0).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&place, settings.connect_timeout) {
+        match TcpStream::connect_timeout(&place, patience) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
                 sockopt::set_socket_keepalive(&socket, true)?;
                 sockopt::set_tcp_keepidle(&socket, KEEPALIVE)?;
-                limit_silence(&socket, Some(settings.connect_timeout))?;
+                limit_silence(&socket, Some(patience))?;
                 return Ok(socket);
             }
             Err(error) => latest = error,

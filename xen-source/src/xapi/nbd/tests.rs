@@ -6,6 +6,7 @@ pub mod server;
 mod tls;
 
 use std::error::Error;
+use std::net::TcpListener;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ fn check_read(script: Script, ranges: &[Range<usize>], pauses_due: usize) -> Ser
     for (range, found) in ranges.iter().zip(found) {
         assert!(found == content[range.clone()], "{range:?} is wrong");
     }
-    assert_eq!(pauses.made(), vec![SECOND; pauses_due]);
+    assert_eq!(pauses.made(), vec![SECOND / 20; pauses_due]);
     assert_eq!(disk.asked(), 0);
     server
 }
@@ -144,7 +145,7 @@ fn silence_counts_as_a_lost_connection() {
     let pauses = server::Pauses::default();
     let disk = NbdDisk::connect_with(&[server.info()], &settings, Box::new(pauses.clone()));
     read(&mut disk.expect("a disk"), &[0..MIB]).expect("data");
-    assert_eq!(pauses.made(), [SECOND]);
+    assert_eq!(pauses.made(), [SECOND / 20]);
 }
 
 #[test]
@@ -261,6 +262,42 @@ fn the_first_host_that_gives_out_the_disk_is_taken() {
     let error = NbdDisk::connect(&[nobody], &in_clear()).expect_err("nobody listens");
     assert!(matches!(error, XapiError::Unreachable { .. }), "{error:?}");
     assert!(matches!(NbdDisk::connect(&[], &in_clear()), Err(XapiError::NbdAbsent)));
+}
+
+/// A host that lets us in, and says nothing.
+fn silent_host(of: &Server) -> (TcpListener, NbdInfo) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, NbdInfo { port, ..of.info() })
+}
+
+#[test]
+fn one_silent_host_is_passed_over_and_behind_two_nobody_is_asked() {
+    let server = Server::start(Script::new(disk(512)));
+    let (_first, first) = silent_host(&server);
+    let (_second, second) = silent_host(&server);
+    let settings = Settings { connect_timeout: SECOND / 10, ..in_clear() };
+    let disk = NbdDisk::connect(&[first.clone(), server.info()], &settings).expect("the second");
+    assert_eq!(disk.size_bytes(), 512);
+    let before = server.script().names.len();
+    let error = NbdDisk::connect(&[first, second, server.info()], &settings).expect_err("silence");
+    assert!(matches!(error, XapiError::NbdRefused { .. }), "{error:?}");
+    assert_eq!(server.script().names.len(), before);
+}
+
+#[test]
+fn a_host_that_has_become_silent_is_not_tried_again() {
+    let mut script = Script::new(disk(MIB));
+    script.faults.insert(0, Fault::HangUp);
+    let server = Server::start(script);
+    let (_listener, silent) = silent_host(&server);
+    let settings = Settings { connect_timeout: SECOND / 10, ..in_clear() };
+    let pauses = server::Pauses::default();
+    let disk = NbdDisk::connect_with(&[server.info()], &settings, Box::new(pauses.clone()));
+    let mut disk = disk.expect("a disk");
+    disk.infos = vec![silent];
+    read(&mut disk, &[0..MIB]).expect_err("silence");
+    assert_eq!(pauses.made(), [SECOND / 20]);
 }
 
 fn entry(leave_out: &str, port: Value) -> Value {

@@ -40,6 +40,7 @@ struct Lab {
     pool: Pool,
     nbd: Server,
     ways: Arc<Ways>,
+    pauses: Pauses,
 }
 
 /// A disk of 21 MiB; `holes` are segments of zeros.
@@ -98,8 +99,9 @@ impl Lab {
             ..settings()
         };
         let (logged_in, pauses) = (login(vec![host.address.clone()], "secret"), Pauses::default());
-        let pool = connect_with(logged_in, lab_settings, Box::new(pauses)).expect("a session");
-        let lab = Self { world, _host: host, pool, nbd, ways: Arc::default() };
+        let pool =
+            connect_with(logged_in, lab_settings, Box::new(pauses.clone())).expect("a session");
+        let lab = Self { world, _host: host, pool, nbd, ways: Arc::default(), pauses };
         lab.set(LIVE, "virtual_size", json!(disk.len().to_string()));
         lab.set(LIVE, "get_nbd_info", infos(&lab.nbd));
         lab
@@ -231,6 +233,24 @@ fn what_nbd_does_not_give_comes_as_a_stream() {
             lab.check_ways(&[("nbd", whole), (way, "NBD failed: ")]);
         }
     }
+}
+
+#[test]
+fn nbd_that_gives_nothing_is_left_after_three_seconds_and_what_gives_something_is_kept() {
+    let disk = disk_with(&[]);
+    let lab = Lab::new(&disk, vhd(&disk));
+    lab.hang_up(0);
+    check_full(&lab, &disk);
+    lab.check_ways(&[("nbd", ""), ("vhd", "NBD failed: ")]);
+    let waited: Duration = lab.pauses.0.lock().expect("a lock").iter().sum();
+    assert_eq!(waited, Duration::from_secs(3), "one connection and one renewal");
+
+    // Six failures in a row end a connection for good; a segment that comes lets it fail as often.
+    let lab = Lab::new(&disk, vhd(&disk));
+    let failing = (0..6).flat_map(|segment| 8 * segment..8 * segment + 6);
+    lab.nbd.script().faults = failing.map(|read| (read, Fault::HangUp)).collect();
+    check_full(&lab, &disk);
+    lab.check_ways(&[("nbd", "")]);
 }
 
 #[test]
