@@ -99,7 +99,7 @@ def _in_background(context: Context, name: str, params: list) -> None:
     action = fault and fault["action"]
     try:
         _refuse(context.world, name, params)
-        result = run(context, name, params)
+        result = run(context, name, params) if action != "change_master" or fault.get("done", True) else None
         if action == "fails":
             raise ApiError(*fault.get("error", ["INTERNAL_ERROR", "Failure"]))
     except ApiError as error:
@@ -110,6 +110,8 @@ def _in_background(context: Context, name: str, params: list) -> None:
     else:
         if action == "vanishes":
             context.db.delete("task", context.task)
+        elif action == "change_master":
+            context.db.change_master()
         elif action != "never_ends":
             context.db.succeed(context.task, result)
 

@@ -20,7 +20,7 @@ KINDS = {
     # the middle of a stream, either way: `action` at byte `at`; `count` and `after` are numbers of streams
     "stream": {"path", "at", "action"},
     # the end of a stream; or of a call `Async.…`, named as the path
-    "task": {"path", "action"},
+    "task": {"path", "action"},  # with `done: false` a call whose coordinator changes is not done before
     "nbd": {"action"},  # at a read
     # what the pool tells that is not so
     "cbt_lies": set(),  # VDI.list_changed_blocks leaves out blocks: `ranges`, `share`, `seed`; of the disk `vdi`, or of any
@@ -33,7 +33,7 @@ KINDS = {
 }
 ACTIONS = {
     "stream": {"error", "cut", "reset", "stall", "expire_sessions", "change_master", "lose_task"},
-    "task": {"never_ends", "vanishes", "fails"},
+    "task": {"never_ends", "vanishes", "fails", "change_master"},
     "nbd": {"drop", "stall"},
 }
 PATTERNS = ("method", "path")

@@ -18,6 +18,7 @@ class FaultCase(BackupCase):
     """A pool of two VMs; the fault meets the first."""
 
     vms = 0
+    lanes = "1"
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -30,7 +31,7 @@ class FaultCase(BackupCase):
 
     def night(self, *options: str, code: int = 0) -> tuple[dict, list[dict]]:
         """What came of a backup of both, and the errors that were told. All faults have happened."""
-        done = self.repository.run("--json", "backup", *self.login(), "all", "--concurrency", "1", *options, code=code)
+        done = self.repository.run("--json", "backup", *self.login(), "all", "--concurrency", self.lanes, *options, code=code)
         self.assertEqual(self.control("faults"), [])
         told = [json.loads(line) for line in done.stderr.decode().splitlines() if line.startswith("{")]
         return json.loads(done.stdout), [line for line in told if line["message_type"] == "error"]
@@ -65,6 +66,11 @@ class Passing(FaultCase):
                 self.fault("expire_sessions", method="*", after=after)
                 self.check_saved()
 
+    def test_a_session_that_expires_inside_a_login(self) -> None:
+        for method in ("pool.get_all_records", "host.get_all_records"):
+            self.fault("expire_sessions", method=method)
+            self.check_saved()
+
     def test_a_session_that_expires_in_the_middle_of_an_export(self) -> None:
         self.fault("stream", path=EXPORT, at=2 * MIB, action="expire_sessions")
         self.check_saved()
@@ -73,6 +79,15 @@ class Passing(FaultCase):
         self.fault("stream", path=EXPORT, at=2 * MIB, action="lose_task")
         self.check_saved()
         self.fault("task", path=EXPORT, action="vanishes")
+        self.check_saved()
+
+    def test_a_call_that_changes_something_and_of_which_nobody_tells(self) -> None:
+        for method in ("VM.snapshot", "VM.destroy", "VDI.destroy"):
+            self.fault("task", path=f"Async.{method}", action="vanishes")
+        self.fault("rpc_drop", method="VM.set_is_a_template")
+        self.fault("rpc_drop", method="VDI.add_to_other_config")
+        self.check_saved()
+        self.fault("rpc_drop", method="Async.VM.snapshot")
         self.check_saved()
 
     def test_an_export_that_is_sent_elsewhere(self) -> None:
@@ -126,6 +141,18 @@ class Coordinators(FaultCase):
         self.fault("change_master", method="*VM.snapshot")
         self.check_saved()
 
+    def test_while_the_snapshot_is_taken(self) -> None:
+        for done in (True, False):
+            with self.subTest(done=done):
+                self.fault("task", path="Async.VM.snapshot", action="change_master", done=done)
+                self.check_saved()
+
+    def test_while_two_lanes_take_snapshots(self) -> None:
+        self.lanes = "2"
+        self.fault("task", path="Async.VM.snapshot", action="change_master")
+        self.fault("task", path="Async.VM.snapshot", action="change_master", done=False)
+        self.check_saved()
+
     def test_in_the_middle_of_an_export(self) -> None:
         self.fault("stream", path=EXPORT, at=2 * MIB, action="change_master")
         self.check_saved()
@@ -168,7 +195,7 @@ class Final(FaultCase):
         self.check_lost("checksum is wrong", "export again", LOG)  # the pool says that all is well
 
     def test_an_export_that_is_silent_for_longer_than_it_may(self) -> None:
-        self.fault("stream", path=EXPORT, at=2 * MIB, action="stall", seconds=3)
+        self.fault("stream", path=EXPORT, at=2 * MIB, action="stall", seconds=2)
         self.check_lost("export", LOG, options=("--stall-timeout", "1"))
 
     def test_a_task_that_never_ends(self) -> None:

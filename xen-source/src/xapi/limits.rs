@@ -35,6 +35,10 @@ pub const UNREACHABLE_TRIES: u32 = 10;
 pub const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
 /// After so many of them the other members are asked.
 pub const FAILOVER_EVERY: u32 = 3;
+/// Tries of what may happen twice, if its task is lost.
+pub const TASK_LOST_TRIES: u32 = 3;
+/// Time for what is being done with a VM to end, if the task of its snapshot is lost.
+pub const TASK_LOST_TIME: Duration = Duration::from_secs(60);
 /// Tries while too many tasks are pending.
 pub const PENDING_TRIES: u32 = 10;
 /// Pause between them.

@@ -6,7 +6,7 @@ use super::error::{Stage, XapiError};
 use super::limits::{
     BACKOFF_FIRST, BACKOFF_MAX, FAILOVER_EVERY, HOPS_MAX, HOST_AWAY_TRIES, IN_USE_FIRST,
     IN_USE_PAUSE, IN_USE_TRIES, OTHER_OPERATION_TRIES, PENDING_PAUSE, PENDING_TRIES,
-    UNREACHABLE_PAUSE, UNREACHABLE_TRIES,
+    TASK_LOST_TRIES, UNREACHABLE_PAUSE, UNREACHABLE_TRIES,
 };
 use super::looks::Looks;
 
@@ -15,6 +15,8 @@ use super::looks::Looks;
 pub enum Nature {
     /// Nothing; it may be called again.
     Reads,
+    /// Something that may happen twice: then it is as after once.
+    Sets,
     /// Something that must not happen twice.
     Changes,
     /// It removes; what is gone already is gone.
@@ -29,6 +31,7 @@ impl Nature {
             "destroy" | "cancel" | "logout" => Self::Removes,
             "from" => Self::Reads,
             _ if verb.starts_with("get_") || verb.starts_with("list") => Self::Reads,
+            _ if verb.starts_with("set_") || verb.starts_with("remove_from_") => Self::Sets,
             _ => Self::Changes,
         }
     }
@@ -51,6 +54,8 @@ pub enum Failure {
     DiskInUse,
     /// A host of the pool is away for a while.
     HostAway,
+    /// The pool does not know the task any more.
+    TaskLost,
     /// Everything else. Another try would not help.
     Final,
 }
@@ -61,6 +66,7 @@ impl Failure {
         match error {
             XapiError::Unreachable { stage, .. } => return Self::Unreachable(*stage),
             XapiError::Status { status: 401, .. } => return Self::SessionInvalid,
+            XapiError::TaskLost { .. } => return Self::TaskLost,
             _ => {}
         }
         let Some(error) = error.api() else {
@@ -130,9 +136,14 @@ pub fn decide(failure: &Failure, attempt: u32, nature: Nature) -> Reaction {
             wait(IN_USE_TRIES, growing(IN_USE_FIRST, IN_USE_PAUSE))
         }
         Failure::HostAway => wait(HOST_AWAY_TRIES, backoff()),
-        Failure::HostIsSlave(_) | Failure::SessionInvalid | Failure::DiskInUse | Failure::Final => {
-            Reaction::Stop
+        Failure::TaskLost if matches!(nature, Nature::Removes | Nature::Sets) => {
+            wait(TASK_LOST_TRIES, UNREACHABLE_PAUSE)
         }
+        Failure::HostIsSlave(_)
+        | Failure::SessionInvalid
+        | Failure::DiskInUse
+        | Failure::TaskLost
+        | Failure::Final => Reaction::Stop,
     }
 }
 
@@ -184,7 +195,14 @@ mod tests {
         let sent = Failure::Unreachable(Stage::Sent);
         check(sent.clone(), Nature::Changes, &[(1, Reaction::Stop)]);
         check(sent.clone(), Nature::Reads, &[(1, secs(1))]);
+        check(sent.clone(), Nature::Sets, &[(1, secs(1))]);
         check(sent, Nature::Removes, &[(1, secs(1))]);
+        for nature in [Nature::Reads, Nature::Changes] {
+            check(Failure::TaskLost, nature, &[(1, Reaction::Stop)]);
+        }
+        for nature in [Nature::Sets, Nature::Removes] {
+            check(Failure::TaskLost, nature, &[(1, secs(1)), (2, secs(1)), (3, Reaction::Stop)]);
+        }
     }
 
     #[test]
@@ -216,6 +234,9 @@ mod tests {
         assert_eq!(Nature::of("VM.get_all_records"), Nature::Reads);
         assert_eq!(Nature::of("Async.VDI.destroy"), Nature::Removes);
         assert_eq!(Nature::of("VM.snapshot"), Nature::Changes);
+        assert_eq!(Nature::of("VM.set_name_label"), Nature::Sets);
+        assert_eq!(Nature::of("VDI.remove_from_other_config"), Nature::Sets);
+        assert_eq!(Nature::of("VM.add_to_other_config"), Nature::Changes);
         assert_eq!(Nature::of("task.create"), Nature::Changes);
     }
 

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::address::Address;
 use super::error::XapiError;
-use super::limits::{HOPS_MAX, REQUEST_LEN_MAX, UNREACHABLE_PAUSE, UNREACHABLE_TRIES};
+use super::limits::{REQUEST_LEN_MAX, UNREACHABLE_PAUSE, UNREACHABLE_TRIES};
 use super::objects::{HostRecord, PoolRecord, records};
 use super::retry::{Failure, Failures, Nature, Reaction, decide};
 use super::rpc::{Encoding, Malformed, excerpt};
@@ -257,13 +257,9 @@ impl fmt::Debug for Session {
 }
 
 impl Drop for Inner {
-    /// Hosts keep few sessions (contract 1.3). They forget a session that is not logged out, so an
-    /// error changes nothing.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let State { coordinator, reference, encoding, .. } = state;
-        let params = [Value::from(&**reference)];
-        let _ = exchange(&self.transport, coordinator, *encoding, "session.logout", &params);
+        log_out(&self.transport, &state.coordinator, &state.reference, state.encoding);
     }
 }
 
@@ -300,22 +296,40 @@ fn login_from(
     place: &Address,
     expected: Option<&str>,
 ) -> Result<State, XapiError> {
-    let mut address = place.clone();
-    for _hop in 0..=HOPS_MAX {
-        match login_at(transport, login, &address) {
-            Ok((reference, encoding)) => {
-                let state = look_around(transport, address, reference, encoding)?;
-                return check_pool(transport, state, expected);
+    let (mut address, mut failures) = (place.clone(), Failures::default());
+    loop {
+        let error = match enter(transport, login, &address) {
+            Ok(state) => return check_pool(transport, state, expected),
+            Err(error) => error,
+        };
+        let failure = Failure::of(&error);
+        match decide(&failure, failures.count(&failure), Nature::Reads) {
+            Reaction::Relogin => {}
+            Reaction::Switch(coordinator) => {
+                address = Address::parse(&coordinator)?.with_port_of(&address);
             }
-            Err(error) => match Failure::of(&error) {
-                Failure::HostIsSlave(coordinator) => {
-                    address = Address::parse(&coordinator)?.with_port_of(&address);
-                }
-                _ => return Err(error),
-            },
+            _ if matches!(failure, Failure::HostIsSlave(_)) => {
+                return Err(XapiError::NoCoordinator { address: address.to_string() });
+            }
+            _ => return Err(error),
         }
     }
-    Err(XapiError::NoCoordinator { address: address.to_string() })
+}
+
+/// Logs in and looks around. Until that is done the host may end the session, or lead no more.
+fn enter(transport: &Transport, login: &Login, address: &Address) -> Result<State, XapiError> {
+    let (reference, encoding) = login_at(transport, login, address)?;
+    let entered = look_around(transport, address, &reference, encoding);
+    if entered.as_ref().is_err_and(|error| error.api().is_some()) {
+        log_out(transport, address, &reference, encoding);
+    }
+    entered
+}
+
+/// Hosts keep few sessions (contract 1.3). They forget a session that is not logged out, so an
+/// error changes nothing.
+fn log_out(transport: &Transport, coordinator: &Address, reference: &str, encoding: Encoding) {
+    let _ = exchange(transport, coordinator, encoding, "session.logout", &[Value::from(reference)]);
 }
 
 fn login_at(
@@ -341,16 +355,17 @@ fn login_at(
 /// The pool and its members.
 fn look_around(
     transport: &Transport,
-    coordinator: Address,
-    reference: String,
+    coordinator: &Address,
+    reference: &str,
     encoding: Encoding,
 ) -> Result<State, XapiError> {
-    let session = [Value::from(&*reference)];
-    let get = |method: &str| exchange(transport, &coordinator, encoding, method, &session);
+    let session = [Value::from(reference)];
+    let get = |method: &str| exchange(transport, coordinator, encoding, method, &session);
     let pools = get("pool.get_all_records")?;
     let pool = records::<PoolRecord>(&pools)?.into_iter().next();
     let pool = pool.ok_or(XapiError::Record { field: "pool" })?;
-    let members = member_addresses(&get("host.get_all_records")?, &coordinator);
+    let members = member_addresses(&get("host.get_all_records")?, coordinator);
+    let (coordinator, reference) = (coordinator.clone(), reference.to_owned());
     Ok(State { coordinator, reference, encoding, pool, members })
 }
 
@@ -363,10 +378,8 @@ fn check_pool(
     let Some(expected) = expected.filter(|expected| *expected != state.pool.uuid) else {
         return Ok(state);
     };
-    let params = [Value::from(&*state.reference)];
-    let State { coordinator, encoding, .. } = &state;
-    let _ = exchange(transport, coordinator, *encoding, "session.logout", &params);
-    let (address, found) = (coordinator.to_string(), state.pool.uuid);
+    log_out(transport, &state.coordinator, &state.reference, state.encoding);
+    let (address, found) = (state.coordinator.to_string(), state.pool.uuid);
     Err(XapiError::OtherPool { address, found, expected: expected.to_owned() })
 }
 

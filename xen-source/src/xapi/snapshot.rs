@@ -10,8 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use super::error::XapiError;
-use super::objects::{PowerState, Record, VbdRecord, VdiRecord, VmRecord};
+use super::error::{Stage, XapiError};
+use super::limits::TASK_LOST_TIME;
+use super::looks::Looks;
+use super::objects::{PowerState, Record, VbdRecord, VdiRecord, VmRecord, records};
 use super::retry::{Failure, Nature};
 use super::session::{Session, reference};
 use super::task::{self, Task};
@@ -67,18 +69,31 @@ pub struct Wish<'a> {
 /// "Xenith: unfinished snapshot".
 pub fn take(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnapshot, XapiError> {
     let note = format!("{} {}", vm.uuid, time::now(session));
-    let made = set_note(session, "VM", &vm.reference, TAKING, note.trim_end())
-        .and_then(|()| make(session, vm, wish));
+    let note = note.trim_end();
+    let made = set_note(session, "VM", &vm.reference, TAKING, note)
+        .and_then(|()| make(session, vm, wish, note));
     let unnote = || take_note(session, "VM", &vm.reference, TAKING);
     // A note that stays says nothing without a snapshot, and goes with the next backup.
     let _ = unnote().or_else(|_| unnote());
     made
 }
 
-fn make(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnapshot, XapiError> {
-    let snapshot = match wish.taking {
-        Taking::Checkpoint => checkpoint(session, vm)?,
-        Taking::Itself | Taking::Snapshot => snapshot(session, vm, wish.left_out)?,
+fn make(
+    session: &Session,
+    vm: &VmRecord,
+    wish: Wish<'_>,
+    note: &str,
+) -> Result<OurSnapshot, XapiError> {
+    let attempt = || match wish.taking {
+        Taking::Checkpoint => checkpoint(session, vm),
+        Taking::Itself | Taking::Snapshot => snapshot(session, vm, wish.left_out),
+    };
+    let snapshot = match attempt() {
+        Err(error) if is_untold(&error) => match discard_untold(session, vm, note) {
+            Ok(true) => attempt()?,
+            Ok(false) | Err(_) => return Err(error),
+        },
+        other => other?,
     };
     let made = mark(session, &snapshot, wish.by)
         .and_then(|()| match wish.taking {
@@ -96,6 +111,36 @@ fn make(session: &Session, vm: &VmRecord, wish: Wish<'_>) -> Result<OurSnapshot,
             Err(error)
         }
     }
+}
+
+/// Whether nobody can tell if there is a snapshot now.
+fn is_untold(error: &XapiError) -> bool {
+    matches!(error, XapiError::TaskLost { .. } | XapiError::Unreachable { stage: Stage::Sent, .. })
+}
+
+/// Destroys what there is of a snapshot of which nobody can tell, as soon as nothing is done with
+/// its VM. It is known by its name and the `note`, and not used: it may lack disks. False: something
+/// is still being done.
+fn discard_untold(session: &Session, vm: &VmRecord, note: &str) -> Result<bool, XapiError> {
+    let mut looks = Looks::within(TASK_LOST_TIME);
+    while !record::<VmRecord>(session, &vm.reference)?.current_operations.is_empty() {
+        match looks.next() {
+            Some(pause) => session.pause(pause),
+            None => return Ok(false),
+        }
+    }
+    let all: Vec<VmRecord> = records(&session.call("VM.get_all_records", &[])?)?;
+    let is_it = |other: &&VmRecord| {
+        other.is_a_snapshot
+            && other.name == UNFINISHED
+            && other.snapshot_of.as_ref() == Some(&vm.reference)
+            && other.other_config.get(TAKING).is_some_and(|taking| taking == note)
+    };
+    for untold in all.iter().filter(is_it) {
+        let (vm, disks) = disks_of(session, &untold.reference)?;
+        remove_taken(session, &OurSnapshot { vm, disks })?;
+    }
+    Ok(true)
 }
 
 /// Destroys a snapshot and its disks, if its mark is good; what is gone already is gone.
@@ -218,7 +263,8 @@ fn mark(session: &Session, snapshot: &str, by: &str) -> Result<(), XapiError> {
     set_note(session, "VM", snapshot, BY, by.trim())
 }
 
-/// Sets a note in `other_config`. One that was copied goes first.
+/// Sets a note in `other_config`. One that was copied goes first, or one that came although nobody
+/// said so.
 pub fn set_note(
     session: &Session,
     class: &str,
@@ -226,9 +272,11 @@ pub fn set_note(
     key: &str,
     note: &str,
 ) -> Result<(), XapiError> {
-    take_note(session, class, object, key)?;
     let params = [Value::from(object), Value::from(key), Value::from(note)];
-    session.call(&format!("{class}.add_to_other_config"), &params).map(drop)
+    session.retrying(Nature::Sets, || {
+        session.call_once(&format!("{class}.remove_from_other_config"), &params[..2])?;
+        session.call_once(&format!("{class}.add_to_other_config"), &params).map(drop)
+    })
 }
 
 /// Takes a note away; one that is not there is no error (contract 8).

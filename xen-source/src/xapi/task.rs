@@ -180,8 +180,8 @@ pub fn run(
     let ended = session.retrying(Nature::of(method), || {
         let task = Task::start(session, label, method, params)?;
         match task.wait() {
-            Err(error @ XapiError::TaskFailed { .. }) => Err(error),
-            // Once it has begun, only its own failure is a reason to begin it again.
+            Err(error @ (XapiError::TaskFailed { .. } | XapiError::TaskLost { .. })) => Err(error),
+            // Once it has begun, only its own end is a reason to begin it again.
             other => Ok(other),
         }
     });

@@ -3,6 +3,7 @@
 mod diskwise;
 mod host;
 mod leftovers;
+mod lost_tasks;
 mod metadata;
 mod power_calls;
 mod powers;

@@ -14,12 +14,12 @@ use crate::xapi::snapshot::POWER_MARK;
 use crate::xapi::{Event, Mode, Observer, Pool, SourceOptions, XapiError};
 
 /// What an error says, and what is behind it.
-fn told(error: &SourceError) -> String {
+pub fn told(error: &SourceError) -> String {
     let behind = std::error::Error::source(error).map(ToString::to_string);
     format!("{error}: {}", behind.unwrap_or_default())
 }
 
-fn take(pool: &Pool, mode: Mode, observer: Arc<dyn Observer>) -> Result<SourceFacts, SourceError> {
+pub fn take(pool: &Pool, mode: Mode, observer: Arc<dyn Observer>) -> Result<SourceFacts, SourceError> {
     let vm = pool.vms().expect("VMs").remove(0);
     let options = SourceOptions { mode, ..SourceOptions::new(observer) };
     let source: Box<dyn Source> = Box::new(pool.source(&vm.record, options)?);
@@ -27,14 +27,14 @@ fn take(pool: &Pool, mode: Mode, observer: Arc<dyn Observer>) -> Result<SourceFa
 }
 
 /// A pool whose VM is in `state`.
-fn world_with(state: &str) -> (Shared, Host, Pool) {
+pub fn world_with(state: &str) -> (Shared, Host, Pool) {
     let (world, host, pool) = world();
     world.get().set_state(state);
     (world, host, pool)
 }
 
 #[track_caller]
-fn check_as_before(world: &Shared, state: &str) {
+pub fn check_as_before(world: &Shared, state: &str) {
     check_nothing_stays(world);
     let world = world.get();
     assert_eq!(world.state(), state);

@@ -94,6 +94,37 @@ fn an_ended_session_is_renewed_once() {
 }
 
 #[test]
+fn a_session_that_ends_inside_a_login_is_begun_again() {
+    for method in ["pool.get_all_records", "host.get_all_records"] {
+        let world = Shared::new();
+        let host = world.host();
+        let ended = (method, vec!["SESSION_INVALID", "x"]);
+        world.get().refusals = [ended.clone()].into();
+        let (pool, _) = connect(&[&host]).expect("a session");
+        world.get().sessions.clear();
+        world.get().refusals = [ended.clone()].into();
+        assert_eq!(names(&pool).expect("VMs"), ["web"]);
+        assert_eq!(world.get().sessions.len(), 1, "no session is forgotten");
+        world.get().sessions.clear();
+        world.get().refusals = [ended.clone(), ended].into();
+        assert!(names(&pool).expect_err("refused").has_code("SESSION_INVALID"));
+    }
+}
+
+#[test]
+fn a_coordinator_that_changes_inside_a_login_is_followed() {
+    let world = Shared::new();
+    let host = world.host();
+    let address: &'static str = host.address.to_string().leak();
+    world.get().refusals = [("host.get_all_records", vec!["HOST_IS_SLAVE", address])].into();
+    connect(&[&host]).expect("a session");
+    let slave = ("pool.get_all_records", vec!["HOST_IS_SLAVE", address]);
+    world.get().refusals = std::iter::repeat_n(slave, 3).collect();
+    let error = connect(&[&host]).expect_err("no coordinator");
+    assert!(matches!(error, XapiError::NoCoordinator { .. }), "{error}");
+}
+
+#[test]
 fn a_new_coordinator_is_found_when_it_is_named() {
     let world = Shared::new();
     let (old, new) = (world.host(), world.host());

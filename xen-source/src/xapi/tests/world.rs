@@ -73,6 +73,8 @@ pub struct World {
     pub fails_after: Option<usize>,
     /// The method whose task never ends.
     pub hangs: &'static str,
+    /// The method whose next task vanishes, and whether it is done before.
+    pub loses: Option<(&'static str, bool)>,
     /// The power state that the VM is left in by a checkpoint.
     pub left_by_checkpoint: Option<&'static str>,
     pub uploaded: Option<Vec<u8>>,
@@ -128,6 +130,7 @@ impl Shared {
             outcome: Outcome::Success,
             fails_after: None,
             hangs: "",
+            loses: None,
             left_by_checkpoint: None,
             uploaded: None,
             count: 0,
@@ -262,19 +265,7 @@ impl World {
             return refuse(&["SESSION_INVALID", text(0)]);
         }
         if let Some(method) = method.strip_prefix("Async.") {
-            let task = self.fresh("task");
-            let (label, error) = (format!("Async.{method}"), Vec::new());
-            let mut entry = TaskEntry { label, status: "pending", error, result: String::new() };
-            if self.hangs != method {
-                entry.status = "success";
-                match self.call(own, method, params) {
-                    Ok(Json::String(result)) => entry.result = format!("<value>{result}</value>"),
-                    Ok(_) => {}
-                    Err(error) => (entry.status, entry.error) = ("failure", error),
-                }
-            }
-            self.tasks.insert(task.clone(), entry);
-            return Ok(json!(task));
+            return Ok(json!(self.start(own, method, params)));
         }
         let (class, verb) = method.split_once('.').expect("a method");
         match class {
@@ -292,6 +283,29 @@ impl World {
             "task" => self.task(verb, text(1)),
             _ => self.object(class, verb, params),
         }
+    }
+
+    /// Calls a method as a task; its reference.
+    fn start(&mut self, own: &str, method: &str, params: &[Json]) -> String {
+        let task = self.fresh("task");
+        if let Some((_, is_done)) = self.loses.take_if(|(lost, _)| *lost == method) {
+            if is_done {
+                self.call(own, method, params).expect("a call that goes well");
+            }
+            return task;
+        }
+        let (label, error) = (format!("Async.{method}"), Vec::new());
+        let mut entry = TaskEntry { label, status: "pending", error, result: String::new() };
+        if self.hangs != method {
+            entry.status = "success";
+            match self.call(own, method, params) {
+                Ok(Json::String(result)) => entry.result = format!("<value>{result}</value>"),
+                Ok(_) => {}
+                Err(error) => (entry.status, entry.error) = ("failure", error),
+            }
+        }
+        self.tasks.insert(task.clone(), entry);
+        task
     }
 
     fn hosts(&self) -> Json {
