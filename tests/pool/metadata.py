@@ -23,10 +23,11 @@ SCHEMA = ("5", "790")
 # ---------------------------------------------------------------- /export_metadata and /import_metadata
 
 def export(request: Request) -> None:
-    """A tar of the ova.xml alone, with its length."""
+    """A tar of the ova.xml alone, with its length; not of a snapshot alone, which xapi refuses."""
     world, db, params = request.world, request.world.db, request.params
+    everything = params.get("all") == "true"
     with db.lock:
-        if params.get("all") == "true":
+        if everything:
             vms = [ref for ref, row in db.tables["VM"].items() if not row["is_default_template"]
                    and (params.get("include_dom0", "true") == "true" or not row["is_control_domain"])]
         else:
@@ -34,11 +35,14 @@ def export(request: Request) -> None:
             if vm is None:
                 raise ApiError("INTERNAL_ERROR", "Missing parameter: ref or uuid")
             vms = [vm]
+        is_snapshot = not everything and db.get("VM", vms[0])["is_a_snapshot"]
         if params.get("export_snapshots", "true") == "true":
             vms += [taken for vm in vms for taken in db.get("VM", vm)["snapshots"] if taken not in vms]
         else:
             vms = [vm for vm in vms if not db.get("VM", vm)["is_a_snapshot"]]
     with request.adopt("VM.export_metadata"):
+        if is_snapshot:
+            raise ApiError("OPERATION_NOT_ALLOWED", "Exporting metadata of a snapshot is not allowed")
         excluded = set(filter(None, params.get("excluded_device_types", "").split(",")))
         with db.lock:
             xml = xva_out.Manifest(world, whole=True, preserve=True, vms=vms, excluded=excluded).xml()

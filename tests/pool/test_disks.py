@@ -267,6 +267,15 @@ class Metadata(PoolCase):
         self.put("/host_restore", b"nonsense", task_id=task)
         self.assertEqual(self.ended(task)["error_info"][0], "RESTORE_SCRIPT_FAILED")
 
+    def test_metadata_of_a_snapshot_alone_is_refused(self) -> None:
+        taken = self.api.VM.snapshot(self.vm("halted"), "inside")
+        self.addCleanup(self.api.VM.destroy, taken)
+        for snapshots in ("true", "false"):
+            task = self.task()
+            answer = self.get("/export_metadata", ref=taken, export_snapshots=snapshots, task_id=task)
+            self.assertEqual(answer.status, 500)
+            self.assertEqual(self.ended(task)["error_info"][0], "OPERATION_NOT_ALLOWED")
+
     def test_metadata_of_a_vm_goes_out_and_comes_back_to_its_disks(self) -> None:
         vm = self.vm("halted")
         self.api.VM.snapshot(vm, "inside")
