@@ -138,6 +138,7 @@ pub const fn kdf_cost(kdf: Kdf) -> KdfCost {
     match kdf {
         Kdf::Interactive => KdfCost::DEFAULT,
         Kdf::Strong => KdfCost::STRONG,
+        Kdf::Cheapest => KdfCost::CHEAPEST,
     }
 }
 

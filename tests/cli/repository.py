@@ -20,7 +20,7 @@ class Repository:
         self.folder = Path(temporary.name)
         self.path = self.folder / "repo"
         self.password = self.secret("password", "correct horse")
-        self.run("init")
+        self.run("init", "--kdf", "cheapest")
 
     def secret(self, name: str, text: str) -> Path:
         path = self.folder / name
