@@ -26,7 +26,7 @@ fn half_written() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 pub fn install() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
         if POSTPONED.load(Ordering::SeqCst) && !ASKED.swap(true, Ordering::SeqCst) {
-            eprintln!("interrupted: putting the pool in order; interrupt again to end at once");
+            tell("putting the pool in order; interrupt again to end at once");
             return;
         }
         // Held until the end, so that no file is finished or begun meanwhile.
@@ -60,6 +60,11 @@ impl Drop for Postponed {
 /// Whether a signal has asked for the end, which was postponed.
 pub fn is_asked() -> bool {
     ASKED.load(Ordering::SeqCst)
+}
+
+/// Says what is still waited for.
+pub fn tell(what: &str) {
+    eprintln!("interrupted: {what}");
 }
 
 /// A file that goes if the program is interrupted while this lives.

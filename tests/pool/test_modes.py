@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -140,6 +141,48 @@ class Refusals(ModeCase):
                 self.control("fault", kind="stream", path="/export", at=MIB // 2, action="error")
                 self.repository.run("backup", *self.login(), "vm:running", "--mode", mode, code=1)
                 self.check_as_before()
+
+
+class Ended(ModeCase):
+    """A backup is killed, or asked to end, while its VM does not run."""
+
+    def begin(self, mode: str, until: str) -> subprocess.Popen:
+        """A backup of the VM that runs, which has just called this."""
+        before = self.control("calls").get(until, 0)
+        command = self.repository.command("backup", *self.login(), "vm:running", "--mode", mode)
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(running.stderr.close)
+        self.addCleanup(running.kill)
+        while self.control("calls").get(until, 0) == before:
+            self.assertIsNone(running.poll())
+            time.sleep(0.01)
+        return running
+
+    def test_what_a_kill_leaves_suspended_goes_on_with_cleanup(self) -> None:
+        self.control("fault", kind="resume_fails")
+        self.control("fault", kind="rpc_error", method="Async.VM.resume", error=["INTERNAL_ERROR", "no"], count=-1)
+        running = self.begin("warm", "Async.VM.resume")
+        running.kill()
+        running.wait()
+        self.control("clear")
+        self.assertEqual((self.state("running"), len(self.marks("running"))), ("Suspended", 1))
+        self.repository.run("cleanup", *self.login(), "--older-than", "0")
+        left = self.control("leftovers")
+        self.before |= {kind: left[kind] for kind in ("sessions", "tasks")}  # the pool forgets them after a day
+        self.check_as_before()
+
+    def test_a_shutdown_is_left_at_once_and_a_guest_that_goes_down_all_the_same_is_started(self) -> None:
+        self.setting(power_seconds=2.0)
+        calls = self.control("calls")
+        running = self.begin("cold", "Async.VM.clean_shutdown")
+        self.control("set", power_seconds=0)
+        running.terminate()
+        _, told = running.communicate()
+        self.assertEqual(running.returncode, 130, told)
+        self.assertIn("VM running was told to shut down", told)
+        for method, more in (("task.cancel", 1), ("Async.VM.snapshot", 0), ("Async.VM.start", 1)):
+            self.assertEqual(self.control("calls").get(method, 0) - calls.get(method, 0), more, method)
+        self.check_as_before()
 
 
 class Hooks(ModeCase):

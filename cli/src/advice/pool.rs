@@ -30,6 +30,7 @@ pub fn on_pool(error: &XapiError) -> String {
         XapiError::NoVm { .. } => "`xenith vms` lists what there is".to_owned(),
         XapiError::NotSuspendable { .. }
         | XapiError::NoShutdown { .. }
+        | XapiError::ShutdownLeft { .. }
         | XapiError::UnknownPower { .. }
         | XapiError::NotBack { .. }
         | XapiError::NoSnapshot { .. }
@@ -106,6 +107,10 @@ fn on_snapshot(error: &XapiError) -> String {
         XapiError::NoShutdown { .. } => {
             "nothing was forced; it may still shut down, so look at it. Take it with --mode hot, \
              or shut it down yourself"
+        }
+        XapiError::ShutdownLeft { .. } => {
+            "nothing was forced. If it goes down all the same, its next backup starts it again, and \
+             so does `xenith cleanup`"
         }
         XapiError::UnknownPower { .. } => "take it with --mode hot",
         XapiError::NoSnapshot { .. } => {

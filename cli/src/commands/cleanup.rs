@@ -113,7 +113,7 @@ impl LeftoverEntry {
             Kind::Snapshot => format!("snapshot {uuid} of VM {name}"),
             Kind::Disk => format!("snapshot {uuid} of disk {name}"),
             Kind::Tracking => format!("changes {uuid} of disk {name}"),
-            Kind::Stopped => format!("VM {name} ({uuid}), which a backup had shut down"),
+            Kind::Stopped => format!("VM {name} ({uuid}), which a backup had stopped"),
             Kind::Mark => format!("mark of VM {name} ({uuid})"),
             Kind::RestoredVm => format!("VM {name} ({uuid}) of a restore that was not finished"),
             Kind::RestoredDisk => {

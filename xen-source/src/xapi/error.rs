@@ -225,6 +225,12 @@ pub enum XapiError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The end was asked for while a guest was shutting down.
+    #[error("VM {vm} was told to shut down, and has not done so yet")]
+    ShutdownLeft {
+        /// Its name.
+        vm: String,
+    },
     /// A VM is in a power state that we do not know.
     #[error("VM {vm} is neither on, off, paused nor suspended")]
     UnknownPower {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::error::XapiError;
+use super::looks::Looks;
 use super::objects::{NetworkRecord, Record};
 use super::rpc::ApiError;
 use super::session::{Session, reference};
@@ -15,9 +16,8 @@ use super::time;
 use super::unfinished::{self, RESTORE, mark_of, of_trial};
 use super::value::Value;
 
-/// Tries to remove a network: cards of VMs that were just removed may hold it for a moment.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time to remove a network: cards of VMs that were just removed may hold it for a moment.
+const REMOVAL_TIME: Duration = Duration::from_secs(5);
 
 /// A network without any card of a host, for a trial. It goes when this is dropped.
 #[derive(Debug)]
@@ -123,13 +123,15 @@ pub fn find(records: &Value) -> Result<Vec<Found>, XapiError> {
 ///
 /// What the pool said, or that there are cards in it.
 pub fn remove(session: &Session, network: &str) -> Result<(), XapiError> {
-    for _try in 1..TRIES {
-        match remove_once(session, network) {
-            Err(_) => session.pause(PAUSE),
-            Ok(()) => return Ok(()),
+    let mut removed = remove_once(session, network);
+    for pause in Looks::within(REMOVAL_TIME) {
+        if removed.is_ok() {
+            break;
         }
+        session.pause(pause);
+        removed = remove_once(session, network);
     }
-    remove_once(session, network)
+    removed
 }
 
 fn remove_once(session: &Session, network: &str) -> Result<(), XapiError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::XapiError;
 use super::isolated;
-use super::objects::{PowerState, TaskRecord, VbdRecord, VdiRecord, VmRecord, records};
+use super::objects::{TaskRecord, VbdRecord, VdiRecord, VmRecord, records};
 use super::power;
 use super::session::Session;
 use super::snapshot::{
@@ -31,9 +31,9 @@ pub enum Kind {
     Disk,
     /// A disk without data that tells what has changed since it was taken.
     Tracking,
-    /// A VM that was shut down for a backup.
+    /// A VM that was shut down or suspended for a backup.
     Stopped,
-    /// A mark of a VM: that it was shut down, though it runs by now, that a snapshot of it was being
+    /// A mark of a VM: that it was shut down or suspended, though it is not any more, that a snapshot of it was being
     /// taken, or that it was being restored, though it is whole.
     Mark,
     /// A VM of a restore that was not finished, and its disks.
@@ -149,7 +149,7 @@ pub fn remove(session: &Session, leftover: &Leftover) -> Result<(), XapiError> {
         Kind::Network => isolated::remove(session, own),
         Kind::Stopped | Kind::Mark => record::<VmRecord>(session, own)
             .and_then(|vm| power::recover(session, &vm))
-            .and_then(|()| take_note(session, "VM", own, TAKING))
+            .and_then(|_| take_note(session, "VM", own, TAKING))
             .and_then(|()| unfinished::finish(session, own)),
         Kind::Task => {
             // One that has ended cannot be cancelled, and one that cannot be is destroyed anyway.
@@ -221,9 +221,8 @@ impl Facts {
                 false => Kind::RestoredVm,
             };
             (kind, since)
-        } else if let Some((_, since)) = power::stopped(vm) {
-            let is_off = vm.power_state == PowerState::Halted;
-            (if is_off { Kind::Stopped } else { Kind::Mark }, since)
+        } else if let Some(stopped) = power::stopped(vm) {
+            (if stopped.is_down { Kind::Stopped } else { Kind::Mark }, stopped.since)
         } else {
             (Kind::Mark, taking_since(&vm.uuid, &vm.other_config)?)
         };

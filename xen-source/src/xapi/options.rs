@@ -161,6 +161,12 @@ pub enum Event {
         /// Why: [`XapiError::NotBack`].
         error: XapiError,
     },
+    /// The end was asked for while the VM shuts down: it is seen for up to 30 s whether it goes down
+    /// all the same, so that it can be started again.
+    LeavesShutdown {
+        /// The VM's name.
+        vm: String,
+    },
     /// Storage could not be scanned, so its room is judged by what was known before.
     NotScanned {
         /// The storage repository's name.
@@ -174,6 +180,12 @@ pub enum Event {
 pub trait Observer: Send + Sync {
     /// Something has happened.
     fn event(&self, event: Event);
+
+    /// Whether the backup is still wanted; asked before the snapshot is taken. If not, the VM is put
+    /// back.
+    fn goes_on(&self) -> bool {
+        true
+    }
 
     /// The snapshot is about to be taken: what runs in the VM may be told to flush. Says whether
     /// anything was. On an error there is no backup.

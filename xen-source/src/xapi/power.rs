@@ -1,10 +1,11 @@
 //! What a VM goes through for its snapshot, and how it comes back (contract 6).
 //!
 //! [`plan`] decides what is done with a VM. [`Power`] does it and puts the VM back, at the latest
-//! when it is dropped. A VM that is shut down carries a mark meanwhile: the key `xenith-power` in
-//! its `other_config`, with *its own* uuid, how it was, and when. If nobody was left to start it
-//! again, the next backup of that VM does, or a clean-up. A mark that was copied to another object
-//! names another uuid and says nothing.
+//! when it is dropped. A VM that is shut down or suspended carries a mark meanwhile: the key
+//! `xenith-power` in its `other_config`, with *its own* uuid, how it was, when, and the word
+//! `suspended` if that is what becomes of it. If nobody was left to bring it back, the next backup
+//! of that VM does, or a clean-up. A mark that was copied to another object names another uuid and
+//! says nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,8 @@ pub struct Power {
     vm: VmRecord,
     is_marked: bool,
     is_down: bool,
+    /// The guest was told to shut down, and may do it yet.
+    may_go_down: bool,
     is_back: bool,
 }
 
@@ -132,25 +135,48 @@ impl Power {
     /// Remembers how `vm` is.
     pub fn of(session: &Session, observer: &Arc<dyn Observer>, vm: &VmRecord) -> Self {
         let (session, observer, vm) = (session.clone(), observer.clone(), vm.clone());
-        Self { session, observer, vm, is_marked: false, is_down: false, is_back: false }
+        let (is_marked, is_down, may_go_down, is_back) = (false, false, false, false);
+        Self { session, observer, vm, is_marked, is_down, may_go_down, is_back }
     }
 
     /// Shuts the VM down, and waits for that for `timeout`. It is never forced.
     ///
     /// # Errors
     ///
-    /// [`XapiError::NoShutdown`], or what the pool said.
+    /// [`XapiError::NoShutdown`], [`XapiError::ShutdownLeft`], or what the pool said.
     pub fn halt(&mut self, timeout: Duration) -> Result<(), XapiError> {
-        let mark = format!("{} {} {}", self.vm.uuid, word(&self.vm), time::now(&self.session));
-        self.is_marked = true;
-        set_note(&self.session, "VM", &self.vm.reference, POWER_MARK, mark.trim_end())?;
+        self.mark("")?;
         if self.vm.power_state == PowerState::Paused {
             go(&self.session, &self.vm, Way::Unpause)?;
         }
-        shut_down(&self.session, &self.vm, timeout)?;
+        let observer = self.observer.clone();
+        let goes_on = || observer.goes_on();
+        let left = || observer.event(Event::LeavesShutdown { vm: self.vm.name.clone() });
+        let answer = bring_down(&self.session, &self.vm, timeout, &goes_on, &left);
+        self.may_go_down = matches!(answer, Err(XapiError::ShutdownLeft { .. }));
+        answer?;
         self.is_down = true;
         self.observer.event(Event::PoweredDown);
         Ok(())
+    }
+
+    /// Says on a VM that runs that it is suspended for us, for when nobody is left to resume it.
+    ///
+    /// # Errors
+    ///
+    /// What the pool said.
+    pub fn mark_suspended(&mut self) -> Result<(), XapiError> {
+        match self.vm.power_state {
+            PowerState::Running | PowerState::Paused => self.mark(SUSPENDED),
+            _ => Ok(()),
+        }
+    }
+
+    fn mark(&mut self, becomes: &str) -> Result<(), XapiError> {
+        let mark =
+            format!("{} {} {} {becomes}", self.vm.uuid, word(&self.vm), time::now(&self.session));
+        self.is_marked = true;
+        set_note(&self.session, "VM", &self.vm.reference, POWER_MARK, mark.trim_end())
     }
 
     /// Puts the VM back, and tries that for a minute.
@@ -173,7 +199,7 @@ impl Power {
             source: Box::new(source),
         })?;
         self.is_back = true;
-        if self.is_marked {
+        if self.is_marked && !self.may_go_down {
             let unmark = || take_note(&self.session, "VM", &self.vm.reference, POWER_MARK);
             // A mark that stays on a VM that runs does nothing, and goes with the next backup.
             let _ = unmark().or_else(|_| unmark());
@@ -208,32 +234,46 @@ impl Drop for Power {
     }
 }
 
-/// How a VM was that an earlier backup shut down, and when that was.
-pub fn stopped(vm: &VmRecord) -> Option<(PowerState, &str)> {
+/// The last word of the mark of a VM that is suspended, not shut down.
+const SUSPENDED: &str = "suspended";
+
+/// What the mark of a VM tells that an earlier backup shut down or suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped<'a> {
+    /// How it was: it ran, or was paused.
+    pub was: PowerState,
+    /// Since when, by the pool's clock; empty if that is not told.
+    pub since: &'a str,
+    /// Whether it still is as the backup left it, and not brought back by somebody, or elsewhere.
+    pub is_down: bool,
+}
+
+/// What the mark of a VM tells, if it is its own.
+pub fn stopped(vm: &VmRecord) -> Option<Stopped<'_>> {
     let mut words = vm.other_config.get(POWER_MARK)?.split(' ');
     let (uuid, state) = (words.next()?, words.next()?);
-    let state = match state {
+    let was = match state {
         "running" => PowerState::Running,
         "paused" => PowerState::Paused,
         _ => return None,
     };
+    let (since, becomes) = (words.next().unwrap_or_default(), words.next());
+    let left = if becomes == Some(SUSPENDED) { PowerState::Suspended } else { PowerState::Halted };
     let is_one = uuid == vm.uuid && !vm.is_a_snapshot && !vm.is_a_template;
-    is_one.then(|| (state, words.next().unwrap_or_default()))
+    is_one.then_some(Stopped { was, since, is_down: vm.power_state == left })
 }
 
-/// Starts a VM that an earlier backup left shut down, and takes its mark away; so also if it runs
-/// by now.
+/// Brings back a VM that an earlier backup left shut down or suspended, and takes its mark away;
+/// so also if it is brought back by now. Says whether it was to be.
 ///
 /// # Errors
 ///
 /// [`XapiError::NotBack`], and the mark stays.
-pub fn recover(session: &Session, vm: &VmRecord) -> Result<(), XapiError> {
-    let Some((was, _)) = stopped(vm) else {
-        return Ok(());
+pub fn recover(session: &Session, vm: &VmRecord) -> Result<bool, XapiError> {
+    let Some(Stopped { was, is_down, .. }) = stopped(vm) else {
+        return Ok(false);
     };
-    if vm.power_state == PowerState::Halted
-        && let Some(way) = way_back(was, vm.power_state)
-    {
+    if is_down && let Some(way) = way_back(was, vm.power_state) {
         let (name, state) = (vm.name.clone(), name_of(was));
         go(session, vm, way).map_err(|source| XapiError::NotBack {
             vm: name,
@@ -241,7 +281,8 @@ pub fn recover(session: &Session, vm: &VmRecord) -> Result<(), XapiError> {
             source: Box::new(source),
         })?;
     }
-    take_note(session, "VM", &vm.reference, POWER_MARK)
+    take_note(session, "VM", &vm.reference, POWER_MARK)?;
+    Ok(is_down)
 }
 
 const fn word(vm: &VmRecord) -> &'static str {
@@ -273,16 +314,32 @@ fn go(session: &Session, vm: &VmRecord, way: Way) -> Result<(), XapiError> {
 ///
 /// What the pool said, or [`XapiError::NoShutdown`].
 pub fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<(), XapiError> {
+    bring_down(session, vm, timeout, &|| true, &|| ())
+}
+
+/// The same, but given up once it no longer `goes_on`; whoever waits is told by `left` that it takes
+/// a moment nevertheless.
+fn bring_down(
+    session: &Session,
+    vm: &VmRecord,
+    timeout: Duration,
+    goes_on: &dyn Fn() -> bool,
+    left: &dyn Fn(),
+) -> Result<(), XapiError> {
     let label = format!("shutdown of {}", vm.name);
     let ended = session.retrying(Nature::Changes, || {
         let params = [Value::from(&*vm.reference)];
         let task = Task::start(session, &label, "VM.clean_shutdown", &params)?;
         // Dropped, a task that has not ended is cancelled.
-        match task.follow(Looks::within(timeout))? {
+        match task.follow(Looks::within(timeout), goes_on)? {
             state @ TaskState::Failed(_) => task.success(state).map(|_| true),
             state => Ok(matches!(state, TaskState::Success { .. })),
         }
     });
+    let is_left = matches!(ended, Ok(false)) && !goes_on();
+    if is_left {
+        left();
+    }
     let mut looks = Looks::within(match &ended {
         // The guest was told, and may do it yet.
         Ok(false) => SHUTDOWN_GRACE,
@@ -292,7 +349,10 @@ pub fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<
     while record::<VmRecord>(session, &vm.reference)?.power_state != PowerState::Halted {
         let Some(pause) = looks.next() else {
             let (vm, seconds) = (vm.name.clone(), timeout.as_secs());
-            return ended.and(Err(XapiError::NoShutdown { vm, seconds }));
+            return ended.and(Err(match is_left {
+                true => XapiError::ShutdownLeft { vm },
+                false => XapiError::NoShutdown { vm, seconds },
+            }));
         };
         session.pause(pause);
     }
@@ -300,121 +360,4 @@ pub fn shut_down(session: &Session, vm: &VmRecord, timeout: Duration) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use PowerState::{Halted, Other, Paused, Running, Suspended};
-
-    #[test]
-    fn the_mode_and_the_power_state_decide_what_is_done() {
-        let rows = "
-            halted    any   snapshot   cold
-            running   hot   snapshot   crash
-            paused    hot   snapshot   crash
-            other     hot   snapshot   crash
-            suspended hot   snapshot   crash
-            suspended cold  snapshot   crash
-            suspended warm  checkpoint memory
-            running   warm  checkpoint memory
-            paused    warm  checkpoint memory
-            running   cold  halt       cold
-            paused    cold  halt       cold
-            other     warm  nothing    -
-            other     cold  nothing    -";
-        for row in rows.lines().skip(1) {
-            let words: Vec<_> = row.split_whitespace().collect();
-            let modes = [("hot", Mode::Hot), ("warm", Mode::Warm), ("cold", Mode::Cold)];
-            for (_, mode) in modes.into_iter().filter(|(name, _)| ["any", name].contains(&words[1]))
-            {
-                let found = told(plan(state(words[0]), mode, false));
-                assert_eq!(found, words[2..].join(" "), "{row}");
-            }
-        }
-    }
-
-    fn state(word: &str) -> PowerState {
-        let states = [("halted", Halted), ("running", Running), ("paused", Paused)];
-        let states = states.into_iter().chain([("suspended", Suspended), ("other", Other)]);
-        states.into_iter().find(|(name, _)| *name == word).expect("a state").1
-    }
-
-    fn told(plan: Option<Plan>) -> String {
-        let Some(plan) = plan else {
-            return "nothing -".to_owned();
-        };
-        let taking = match plan.taking {
-            _ if plan.must_halt => "halt".to_owned(),
-            taking => format!("{taking:?}").to_lowercase(),
-        };
-        assert_eq!(plan.memory == Memory::Include, plan.taking == Taking::Checkpoint);
-        format!("{taking} {}", format!("{:?}", plan.consistency).to_lowercase())
-    }
-
-    #[test]
-    fn memory_is_asked_for_only_where_there_is_some() {
-        for mode in [Mode::Hot, Mode::Cold] {
-            assert_eq!(told(plan(Suspended, mode, true)), "checkpoint memory");
-            assert_eq!(told(plan(Halted, mode, true)), "snapshot cold");
-        }
-        assert_eq!(told(plan(Running, Mode::Hot, true)), "snapshot crash");
-    }
-
-    #[test]
-    fn those_that_ran_come_back_from_anywhere() {
-        let start = |paused| Some(Way::Start { paused });
-        let resume = |paused| Some(Way::Resume { paused });
-        let rows = [
-            (Running, Halted, start(false)),
-            (Running, Suspended, resume(false)),
-            (Running, Paused, Some(Way::Unpause)),
-            (Running, Running, None),
-            (Paused, Halted, start(true)),
-            (Paused, Suspended, resume(true)),
-            (Paused, Running, Some(Way::Pause)),
-            (Paused, Paused, None),
-            (Running, Other, None),
-            (Halted, Running, None),
-            (Suspended, Halted, None),
-            (Other, Halted, None),
-        ];
-        for (was, is, way) in rows {
-            assert_eq!(way_back(was, is), way, "from {is:?} to {was:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_host_found_decides_how_consistent_a_snapshot_is() {
-        use Consistency::{Cold, Crash, Memory, Quiesced};
-        let rows = [
-            (Cold, false, Some(Halted), Cold),
-            (Cold, true, None, Cold),
-            (Cold, false, Some(Running), Crash),
-            (Crash, false, Some(Running), Crash),
-            (Crash, true, Some(Running), Quiesced),
-            (Crash, true, None, Quiesced),
-            (Crash, true, Some(Suspended), Crash),
-            (Memory, true, Some(Running), Memory),
-        ];
-        for (planned, has_flushed, found, expected) in rows {
-            assert_eq!(consistency(planned, has_flushed, found), expected, "{planned:?} {found:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_mark_with_the_own_uuid_says_anything() {
-        let marked = |mark: &str, is_a_snapshot: bool| {
-            let json = format!(
-                r#"{{"uuid":"u","is_a_snapshot":{is_a_snapshot},"other_config":{{"{POWER_MARK}":"{mark}"}}}}"#
-            );
-            let value = crate::xapi::json::parse_value(json.as_bytes()).expect("a record");
-            let vm = <VmRecord as crate::xapi::objects::Record>::of("r", &value).expect("a VM");
-            stopped(&vm).map(|(state, since)| (state, since.to_owned()))
-        };
-        assert_eq!(marked("u running T", false), Some((Running, "T".to_owned())));
-        assert_eq!(marked("u paused", false), Some((Paused, String::new())));
-        for (mark, is_a_snapshot) in
-            [("v running T", false), ("u", false), ("u halted", false), ("u running T", true)]
-        {
-            assert_eq!(marked(mark, is_a_snapshot), None, "{mark}");
-        }
-    }
-}
+mod tests;

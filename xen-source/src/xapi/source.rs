@@ -10,7 +10,7 @@ use super::diskwise::{DiskwiseSource, Live, choose, switch_on};
 use super::error::XapiError;
 use super::exported::{Exported, failed};
 use super::kept::Kept;
-use super::objects::{PowerState, VdiRecord, VmRecord};
+use super::objects::{VdiRecord, VmRecord};
 use super::options::{Event, Observer, SourceOptions, Tracking};
 use super::power::{self, Plan, Power};
 use super::session::Session;
@@ -172,7 +172,8 @@ fn ended(number: u64) -> SourceError {
 }
 
 /// The VM as it is now, which may be long after it was chosen. If an earlier backup was killed
-/// after it had shut it down, it is started first; if that fails it can be read all the same.
+/// after it had shut it down or suspended it, it is brought back first; if that fails it can be
+/// read all the same.
 fn current(
     session: &Session,
     vm: &VmRecord,
@@ -183,10 +184,8 @@ fn current(
         return Ok(now);
     }
     match power::recover(session, &now) {
-        Ok(()) if now.power_state == PowerState::Halted => {
-            options.observer.event(Event::PoweredBack);
-        }
-        Ok(()) => {}
+        Ok(true) => options.observer.event(Event::PoweredBack),
+        Ok(false) => {}
         Err(error) => options.observer.event(Event::NotBack { error }),
     }
     record(session, &vm.reference)
@@ -244,9 +243,13 @@ fn taken(
     if plan.taking == Taking::Itself {
         return Ok((kept, false));
     }
-    if let Some(power) = power.as_mut().filter(|_| plan.must_halt) {
-        power.halt(options.shutdown_timeout).map_err(failed)?;
+    still_wanted(observer, vm)?;
+    match &mut power {
+        Some(power) if plan.must_halt => power.halt(options.shutdown_timeout).map_err(failed)?,
+        Some(power) => power.mark_suspended().map_err(failed)?,
+        None => {}
     }
+    still_wanted(observer, vm)?;
     let flushed = observer.before_snapshot();
     let wish = Wish { taking: plan.taking, left_out, by };
     let snapshot = flushed.map(|has_flushed| (snapshot::take(session, vm, wish), has_flushed));
@@ -262,6 +265,16 @@ fn taken(
         power.back().map_err(failed)?;
     }
     Ok((kept, has_flushed))
+}
+
+fn still_wanted(observer: &Arc<dyn Observer>, vm: &VmRecord) -> Result<(), SourceError> {
+    match observer.goes_on() {
+        true => Ok(()),
+        false => {
+            let place = format!("VM {} any further", vm.name);
+            Err(SourceError::Io { place, source: io::ErrorKind::Interrupted.into() })
+        }
+    }
 }
 
 fn references(session: &Session, uuids: &[String]) -> Result<Vec<String>, XapiError> {

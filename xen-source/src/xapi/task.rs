@@ -97,13 +97,17 @@ impl Task {
 
     /// Looks until it has ended, for at most `time` and no longer than a stream may be silent.
     pub fn settle(&self, time: Duration) -> Result<TaskState, XapiError> {
-        self.follow(Looks::within(time.min(self.silence())))
+        self.follow(Looks::within(time.min(self.silence())), &|| true)
     }
 
-    /// Looks until it has ended or `looks` have.
-    pub fn follow(&self, mut looks: Looks) -> Result<TaskState, XapiError> {
+    /// Looks until it has ended or `looks` have, or nobody `goes_on`.
+    pub fn follow(
+        &self,
+        mut looks: Looks,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<TaskState, XapiError> {
         loop {
-            match (self.look()?, looks.next()) {
+            match (self.look()?, looks.next().filter(|_| goes_on())) {
                 (TaskState::Pending { .. }, Some(pause)) => self.session.pause(pause),
                 (state, _) => return Ok(state),
             }
@@ -112,7 +116,7 @@ impl Task {
 
     /// Waits for its end, and takes its result.
     pub fn wait(&self) -> Result<Value, XapiError> {
-        result_of(&self.success(self.follow(Looks::endless())?)?)
+        result_of(&self.success(self.follow(Looks::endless(), &|| true)?)?)
     }
 
     /// Waits for its end as long as it moves, and takes its result.

@@ -212,6 +212,9 @@ impl Observer for Watch {
                 self.note(NoteKind::TraceStays, message);
             }
             Event::NotBack { error } => self.note(NoteKind::NotBack, in_words(&error)),
+            Event::LeavesShutdown { vm } => interrupt::tell(&format!(
+                "VM {vm} was told to shut down; if it does so within 30 seconds, it is started again"
+            )),
             Event::NotScanned { sr, error } => {
                 let message =
                     format!("the storage repository {sr} was not scanned ({})", in_words(&error));
@@ -222,6 +225,10 @@ impl Observer for Watch {
             | Event::PoweredDown
             | Event::PoweredBack => {}
         }
+    }
+
+    fn goes_on(&self) -> bool {
+        !interrupt::is_asked()
     }
 
     fn before_snapshot(&self) -> io::Result<bool> {

@@ -98,12 +98,7 @@ pub fn tell(
 }
 
 impl<'a> PlanMessage<'a> {
-    fn of(
-        found: &'a Found,
-        outlook: &'a Outlook,
-        feasible: bool,
-        present: &'a [&'a str],
-    ) -> Self {
+    fn of(found: &'a Found, outlook: &'a Outlook, feasible: bool, present: &'a [&'a str]) -> Self {
         let plans = found.candidates.iter().zip(&outlook.plans);
         let vms = plans.map(|(it, plan)| PlannedVm {
             name: &it.vm.name,

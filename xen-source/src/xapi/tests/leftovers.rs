@@ -218,15 +218,18 @@ fn the_latest_disk_that_tells_changes_stays_for_each_disk_and_repository() {
 }
 
 #[test]
-fn vms_that_a_backup_left_shut_down_are_started() {
-    for (state, kind, fate, word) in [
-        ("Halted", Kind::Stopped, Fate::Start, "running"),
-        ("Halted", Kind::Stopped, Fate::Start, "paused"),
-        ("Running", Kind::Mark, Fate::Remove, "running"),
+fn vms_that_a_backup_left_shut_down_or_suspended_are_brought_back() {
+    for (state, kind, fate, word, becomes) in [
+        ("Halted", Kind::Stopped, Fate::Start, "running", ""),
+        ("Halted", Kind::Stopped, Fate::Start, "paused", ""),
+        ("Running", Kind::Mark, Fate::Remove, "running", ""),
+        ("Suspended", Kind::Stopped, Fate::Start, "running", " suspended"),
+        ("Suspended", Kind::Stopped, Fate::Start, "paused", " suspended"),
+        ("Running", Kind::Mark, Fate::Remove, "running", " suspended"),
     ] {
         let (world, _host, pool) = world();
         world.get().set_state(state);
-        let mark = |time: &str| json!({POWER_MARK: format!("vm-uuid {word} {time}")});
+        let mark = |time: &str| json!({POWER_MARK: format!("vm-uuid {word} {time}{becomes}")});
         world.get().change("VM", VM, "other_config", mark(NOW));
         assert_eq!(fates(&pool, USUAL), [(kind, "vm-uuid".to_owned(), Fate::Young)]);
         world.get().change("VM", VM, "other_config", mark(EARLIER));

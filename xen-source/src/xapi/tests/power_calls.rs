@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::world::{VM, World};
+use crate::xapi::snapshot::POWER_MARK;
 
 impl World {
     /// The power state of the VM.
@@ -65,6 +66,8 @@ impl World {
 
     /// A snapshot that is suspended, with a memory image of its own.
     fn checkpoint(&mut self, params: &[Json], state: &str) -> String {
+        let mark = &self.record("VM", VM)["other_config"][POWER_MARK];
+        self.calls.push(format!("marked: {mark}"));
         let snapshot = self.snapshot(params[2].as_str().expect("a name"));
         let memory = json!({"uuid": "memory-uuid", "type": "suspend", "is_a_snapshot": false,
             "VBDs": [], "other_config": {}});

@@ -19,7 +19,11 @@ pub fn told(error: &SourceError) -> String {
     format!("{error}: {}", behind.unwrap_or_default())
 }
 
-pub fn take(pool: &Pool, mode: Mode, observer: Arc<dyn Observer>) -> Result<SourceFacts, SourceError> {
+pub fn take(
+    pool: &Pool,
+    mode: Mode,
+    observer: Arc<dyn Observer>,
+) -> Result<SourceFacts, SourceError> {
     let vm = pool.vms().expect("VMs").remove(0);
     let options = SourceOptions { mode, ..SourceOptions::new(observer) };
     let source: Box<dyn Source> = Box::new(pool.source(&vm.record, options)?);
@@ -167,6 +171,31 @@ fn a_vm_that_the_host_leaves_suspended_or_paused_goes_on() {
 }
 
 #[test]
+fn a_vm_is_marked_while_its_host_suspends_it() {
+    for (state, mark) in [
+        ("Running", "\"vm-uuid running 20261122T06:30:00Z suspended\""),
+        ("Paused", "\"vm-uuid paused 20261122T06:30:00Z suspended\""),
+        ("Suspended", "null"),
+    ] {
+        let (world, _host, pool) = world_with(state);
+        take(&pool, Mode::Warm, Arc::new(Diary::default())).expect("a whole VM");
+        assert_eq!(world.get().has_called(&format!("marked: {mark}")), 1, "{state}");
+        check_as_before(&world, state);
+    }
+}
+
+#[test]
+fn a_vm_that_a_killed_backup_left_suspended_is_resumed_by_the_next() {
+    let (world, _host, pool) = world_with("Suspended");
+    let mark = json!({POWER_MARK: "vm-uuid running 20261122T06:30:00Z suspended"});
+    world.get().change("VM", VM, "other_config", mark);
+    let diary = Arc::new(Diary::default());
+    take(&pool, Mode::Hot, diary.clone()).expect("a whole VM");
+    assert_eq!(diary.0.lock().expect("a lock")[0], "back");
+    check_as_before(&world, "Running");
+}
+
+#[test]
 fn a_vm_that_cannot_be_suspended_is_named() {
     for code in ["VM_LACKS_FEATURE", "VM_NON_SUSPENDABLE", "VM_BAD_POWER_STATE"] {
         let (world, _host, pool) = world_with("Running");
@@ -190,6 +219,74 @@ fn a_guest_that_does_not_shut_down_is_not_forced() {
     assert_eq!(world.get().has_called("VM.hard_shutdown"), 0);
     assert_eq!(world.get().has_called("task.cancel"), 1);
     check_as_before(&world, "Running");
+}
+
+/// Wants nothing.
+struct Gone;
+
+impl Observer for Gone {
+    fn event(&self, _event: Event) {}
+
+    fn goes_on(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_vm_that_is_not_wanted_any_more_is_left_alone() {
+    for mode in [Mode::Hot, Mode::Warm, Mode::Cold] {
+        let (world, _host, pool) = world_with("Running");
+        let error = take(&pool, mode, Arc::new(Gone)).expect_err("nobody wants it");
+        assert!(told(&error).contains("any further"), "{error:?}");
+        assert!(on_the_vm(&world).is_empty(), "{mode:?}");
+        check_as_before(&world, "Running");
+    }
+}
+
+/// Wants no more once the guest was told to shut down.
+struct Leaver {
+    world: Shared,
+    goes_down: bool,
+    diary: Diary,
+}
+
+impl Observer for Leaver {
+    fn event(&self, event: Event) {
+        if matches!(event, Event::LeavesShutdown { .. }) && self.goes_down {
+            self.world.get().set_state("Halted");
+        }
+        self.diary.event(event);
+    }
+
+    fn goes_on(&self) -> bool {
+        self.world.get().has_called("Async.VM.clean_shutdown") == 0
+    }
+}
+
+#[test]
+fn a_shutdown_that_is_not_wanted_any_more_is_cancelled() {
+    for goes_down in [true, false] {
+        let (world, _host, pool) = world_with("Running");
+        world.get().hangs = "VM.clean_shutdown";
+        let leaver = Leaver { world: world.clone(), goes_down, diary: Diary::default() };
+        let leaver = Arc::new(leaver);
+        let error = take(&pool, Mode::Cold, leaver.clone()).expect_err("it was left");
+        assert_eq!(world.get().has_called("task.cancel"), 1);
+        assert_eq!(world.get().has_called("VM.snapshot"), 0);
+        let story = leaver.diary.0.lock().expect("a lock").join(", ");
+        if goes_down {
+            assert!(matches!(&error, SourceError::Io { source, .. }
+                if source.kind() == io::ErrorKind::Interrupted));
+            assert_eq!(story, "web is told to shut down, down, back");
+            check_as_before(&world, "Running");
+        } else {
+            assert!(told(&error).contains("was told to shut down, and has not"), "{error:?}");
+            assert_eq!(story, "web is told to shut down");
+            check_nothing_stays(&world);
+            let marks = world.get().record("VM", VM)["other_config"].clone();
+            assert_eq!(marks[POWER_MARK], "vm-uuid running 20261122T06:30:00Z", "for later");
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ impl Observer for Diary {
             Event::DiskBegins { .. } => return,
             Event::PoweredDown => "down".to_owned(),
             Event::PoweredBack => "back".to_owned(),
+            Event::LeavesShutdown { vm } => format!("{vm} is told to shut down"),
             Event::NotBack { error } => format!("not back: {error}"),
             Event::NotScanned { sr, error } => format!("not scanned {sr}: {error}"),
             Event::SnapshotTaken { uuid } => format!("taken {uuid}"),
