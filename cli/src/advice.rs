@@ -35,7 +35,7 @@ use xen_source::xapi::XapiError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::hooks::HookError;
-use crate::password::PasswordError;
+use crate::password::{PasswordError, Whose};
 use crate::text::{Form, printable};
 use destination::ObjectionMessage;
 pub use destination::{Objections, Unrestored};
@@ -346,7 +346,11 @@ fn on_source(error: &SourceError) -> Advice {
                 "nothing of it was saved and nothing is damaged; run the command by hand to see why",
             )
         }
-        SourceError::Io { source, .. } => failed(match source.kind() {
+        SourceError::Io { place, source } => failed(match source.kind() {
+            // Who types vm:NAME and no pool is told that there is no such file.
+            io::ErrorKind::NotFound if place.contains(':') => {
+                "nothing was saved; check the path. If VMs are meant: name their pool with --pool"
+            }
             io::ErrorKind::NotFound => "nothing was saved; check the path",
             io::ErrorKind::Interrupted => {
                 "nothing of it was saved and nothing is damaged; run it again, what is stored \
@@ -398,17 +402,35 @@ const fn on_config(error: &ConfigError) -> &'static str {
 
 const fn on_password(error: &PasswordError) -> &'static str {
     match error {
-        PasswordError::File { .. } => {
-            "check --password-file and XENITH_PASSWORD_FILE; nothing was done"
-        }
+        PasswordError::File { whose, .. } => match whose {
+            Whose::Repository => "check --password-file and XENITH_PASSWORD_FILE; nothing was done",
+            Whose::New => "check --new-password-file; nothing was done",
+            Whose::PoolUser => {
+                "check --xapi-password-file, XENITH_XAPI_PASSWORD_FILE and what the configuration \
+                 says of the pool; nothing was done"
+            }
+        },
         PasswordError::Command(_) | PasswordError::Status { .. } => {
             "run the command by hand to see why; nothing was done"
         }
-        PasswordError::NoTerminal | PasswordError::Terminal(_) => {
-            "use --password-file, --password-command or XENITH_PASSWORD_FILE; nothing was done"
+        PasswordError::NoTerminal { whose } | PasswordError::Terminal { whose, .. } => {
+            on_nobody_to_ask(*whose)
         }
         PasswordError::Differ => "nothing was done; type the same password twice",
         PasswordError::Empty => "nothing was done; an empty password protects nothing",
+    }
+}
+
+const fn on_nobody_to_ask(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Repository => {
+            "use --password-file, --password-command or XENITH_PASSWORD_FILE; nothing was done"
+        }
+        Whose::New => "use --new-password-file or --new-password-command; nothing was done",
+        Whose::PoolUser => {
+            "use --xapi-password-file, --xapi-password-command or XENITH_XAPI_PASSWORD_FILE, or \
+             name a pool of the configuration, which says where its password is; nothing was done"
+        }
     }
 }
 
@@ -422,6 +444,9 @@ fn on_file(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::BrokenPipe => {
             "whatever read the output stopped before its end; nothing in the repository is damaged"
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            "check the path, and that its directory exists; nothing in the repository is damaged"
         }
         _ => "nothing in the repository is damaged; check the place and run it again",
     }

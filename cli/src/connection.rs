@@ -8,7 +8,7 @@ use crate::advice::{Doing as _, Failure, refused};
 use crate::args::{LoginArgs, PoolArgs};
 use crate::config::{Config, PoolProfile};
 use crate::job::Job;
-use crate::password::{Ask, Password, PasswordSource};
+use crate::password::{Ask, Password, PasswordSource, Whose};
 
 /// How a pool is reached.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Way {
         let doing = || format!("cannot log in to the pool at {names}");
         job.report.remark(&self.password.exposure().unwrap_or_default());
         let prompt = format!("password of {} on {names}", self.user);
-        let password = text(self.password.get(&prompt, Ask::Once).doing(doing)?)?;
+        let password = self.password.get(Whose::PoolUser, &prompt, Ask::Once).doing(doing)?;
+        let password = text(password)?;
         let (addresses, user) = (self.addresses.clone(), self.user.clone());
         let login = Login { addresses, user, password };
         xapi::connect(login, self.settings.clone()).doing(doing)

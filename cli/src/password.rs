@@ -34,6 +34,17 @@ pub enum Ask {
     Twice,
 }
 
+/// Whose password it is: of each, other options say where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// It opens the repository.
+    Repository,
+    /// It will open the repository.
+    New,
+    /// The user of a pool has it.
+    PoolUser,
+}
+
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
@@ -42,6 +53,8 @@ pub enum PasswordError {
     File {
         /// Which.
         path: PathBuf,
+        /// Whose password was looked for.
+        whose: Whose,
         /// The system's answer.
         source: io::Error,
     },
@@ -56,10 +69,18 @@ pub enum PasswordError {
     },
     /// Nobody can be asked.
     #[error("no password was given, and there is no terminal to ask at")]
-    NoTerminal,
+    NoTerminal {
+        /// Whose password was looked for.
+        whose: Whose,
+    },
     /// The terminal could not be read.
     #[error("cannot read the password from the terminal")]
-    Terminal(#[source] io::Error),
+    Terminal {
+        /// Whose password was looked for.
+        whose: Whose,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// It was typed in two ways.
     #[error("the two passwords differ")]
     Differ,
@@ -110,10 +131,10 @@ impl PasswordSource {
     }
 
     /// Gets it. `prompt` is what a person is asked.
-    pub fn get(&self, prompt: &str, ask: Ask) -> Result<Password, PasswordError> {
+    pub fn get(&self, whose: Whose, prompt: &str, ask: Ask) -> Result<Password, PasswordError> {
         let password = match self {
             Self::File(path) => {
-                let failed = |source| PasswordError::File { path: path.clone(), source };
+                let failed = |source| PasswordError::File { path: path.clone(), whose, source };
                 without_line_end(Zeroizing::new(std::fs::read(path).map_err(failed)?))
             }
             Self::Command(command) => without_line_end(output_of(command)?),
@@ -121,7 +142,7 @@ impl PasswordSource {
                 let value = std::env::var_os(name).unwrap_or_default();
                 Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value))
             }
-            Self::Terminal => typed(prompt, ask)?,
+            Self::Terminal => typed(whose, prompt, ask)?,
         };
         match password.is_empty() {
             true => Err(PasswordError::Empty),
@@ -152,14 +173,14 @@ fn output_of(command: &str) -> Result<Password, PasswordError> {
     }
 }
 
-fn typed(prompt: &str, ask: Ask) -> Result<Password, PasswordError> {
+fn typed(whose: Whose, prompt: &str, ask: Ask) -> Result<Password, PasswordError> {
     // The question goes to the terminal itself, so standard input may be a pipe.
     if !io::stderr().is_terminal() && !io::stdin().is_terminal() {
-        return Err(PasswordError::NoTerminal);
+        return Err(PasswordError::NoTerminal { whose });
     }
     let read = |prompt: String| match rpassword::prompt_password(prompt) {
         Ok(text) => Ok(Zeroizing::new(text.into_bytes())),
-        Err(error) => Err(PasswordError::Terminal(error)),
+        Err(source) => Err(PasswordError::Terminal { whose, source }),
     };
     let password = read(format!("{prompt}: "))?;
     if ask == Ask::Twice && *password != *read(format!("{prompt} again: "))? {
@@ -200,7 +221,8 @@ mod tests {
 
     #[test]
     fn commands_give_what_they_print_or_fail() {
-        let get = |command: &str| PasswordSource::Command(command.into()).get("", Ask::Once);
+        let source = |command: &str| PasswordSource::Command(command.into());
+        let get = |command: &str| source(command).get(Whose::Repository, "", Ask::Once);
         assert_eq!(*get("echo a b").expect("it prints"), b"a b");
         assert!(matches!(get("exit 3"), Err(PasswordError::Status { .. })));
         assert!(matches!(get("true"), Err(PasswordError::Empty)));

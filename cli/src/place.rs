@@ -13,7 +13,7 @@ use repo_format::slot::KdfCost;
 
 use crate::advice::{Doing as _, Failure, refused};
 use crate::config::{Config, RepositoryProfile};
-use crate::password::{Ask, PasswordSource};
+use crate::password::{Ask, PasswordSource, Whose};
 use crate::report::Report;
 
 /// A repository that was named; there may be none yet.
@@ -56,7 +56,8 @@ impl Place {
         let location = storage.location();
         report.remark(&self.password.exposure().unwrap_or_default());
         let prompt = format!("password of {location}");
-        let password = self.password.get(&prompt, Ask::Once).doing(|| cannot_open(&location))?;
+        let password = self.password.get(Whose::Repository, &prompt, Ask::Once);
+        let password = password.doing(|| cannot_open(&location))?;
         let storage = match writes {
             Writes::Kept => storage,
             Writes::Discarded => Arc::new(DiscardingStorage::new(storage)),
@@ -73,7 +74,7 @@ impl Place {
             return Err(OpenError::Exists { location: location.clone() }).doing(doing);
         }
         let prompt = format!("new password of {location}");
-        let password = self.password.get(&prompt, Ask::Twice).doing(doing)?;
+        let password = self.password.get(Whose::Repository, &prompt, Ask::Twice).doing(doing)?;
         storage.prepare().doing(doing)?;
         Repository::create(self.options(Arc::new(storage)), &password, cost, "").doing(doing)
     }

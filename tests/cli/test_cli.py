@@ -12,7 +12,7 @@ import unittest
 
 import make_xva
 from make_xva import MIB, Disk, Kind
-from repository import Repository
+from repository import XENITH, Repository
 
 KILLS = 50
 
@@ -59,6 +59,39 @@ class Mistakes(unittest.TestCase):
 
     def test_what_is_not_an_xva(self) -> None:
         self.refuse(noise(1, 100_000), 1, "not recognised")
+
+
+class Hints(unittest.TestCase):
+    """What to do next is said in words that belong to the mistake."""
+
+    def test_a_mistake_is_told_with_what_would_mend_it(self) -> None:
+        repository = Repository(self)
+        place, password, full = str(repository.path), str(repository.password), str(repository.folder)
+        nowhere = str(repository.folder / "nowhere/x.xva")
+        opened = ["-r", place, "--password-file", password]
+        for arguments, hint in (
+            (["-r", full, "--password-file", password, "init"], "name an empty directory"),
+            (["-r", password, "snapshots"], "a file is where a directory should be: check --repo"),
+            (["-r", place, "snapshots"], "use --password-file"),
+            (["-r", place, "--password-file", nowhere, "snapshots"], "check --password-file"),
+            ([*opened, "key", "add"], "use --new-password-file or --new-password-command"),
+            ([*opened, "key", "add", "--new-password-file", nowhere], "check --new-password-file"),
+            (["vms", "--pool", "prod"], "use --xapi-password-file"),
+            (["vms", "--pool", "prod", "--xapi-password-file", nowhere], "check --xapi-password-file"),
+            ([*opened, "backup", "vm:web01"], "name their pool with --pool"),
+            (["xva", "check", nowhere], "check the path"),
+        ):
+            with self.subTest(arguments):
+                done = subprocess.run([XENITH, "--no-cache", "--config", "/dev/null", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, env={})
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn(hint, done.stderr.split("hint: ")[-1])
+
+    def test_what_is_left_of_an_init_that_was_killed_is_no_obstacle(self) -> None:
+        repository = Repository(self)
+        for path in repository.files():
+            path.unlink()
+        repository.run("init")
+        self.assertEqual(repository.snapshots(), [])
 
 
 class Kills(unittest.TestCase):

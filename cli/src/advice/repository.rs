@@ -58,6 +58,13 @@ pub fn on_storage(error: &StorageError) -> String {
                 "nothing is damaged; run it as the owner of the repository, or check whether it is \
                  mounted read-only"
             }
+            io::ErrorKind::NotADirectory => {
+                "nothing is known to be damaged; a file is where a directory should be: check --repo \
+                 and XENITH_REPOSITORY"
+            }
+            io::ErrorKind::DirectoryNotEmpty => {
+                "nothing was changed; name an empty directory, or one that does not exist yet"
+            }
             _ => {
                 "nothing is known to be damaged; check the disk or share that holds the \
                  repository, and run it again"

@@ -11,7 +11,7 @@ use crate::args::{KeyAction, KeyAddArgs, KeyArgs, KeyRole, NewPasswordArgs};
 use crate::clock;
 use crate::exit::Exit;
 use crate::job::{Job, Writes, kdf_cost};
-use crate::password::{Ask, Password, PasswordSource};
+use crate::password::{Ask, Password, PasswordSource, Whose};
 use crate::report::short_id;
 use crate::text::{Align, Table};
 
@@ -102,7 +102,8 @@ fn add(job: &Job, repository: &Repository, args: KeyAddArgs) -> Result<(), Failu
 
 fn new_password(args: NewPasswordArgs) -> Result<Password, Failure> {
     let source = PasswordSource::of_new(args.new_password_file, args.new_password_command);
-    source.get("new password", Ask::Twice).doing(|| "cannot get the new password".to_owned())
+    let password = source.get(Whose::New, "new password", Ask::Twice);
+    password.doing(|| "cannot get the new password".to_owned())
 }
 
 fn changed(message_type: &'static str, id: impl std::fmt::Display) -> Changed {

@@ -37,12 +37,13 @@ impl LocalStorage {
     pub fn prepare(&self) -> Result<(), StorageError> {
         create_durable(&self.root)?;
         let foreign = |entry: &fs::DirEntry| {
-            let ours = ["roots", "packs", "index", "snapshots", "sessions", "state", "tmp"];
-            !ours.iter().any(|name| entry.file_name() == *name)
+            let name = entry.file_name();
+            let is_ours = |it: Directory| Path::new(&it.path()).starts_with(&name);
+            name != "tmp" && !Directory::ALL.into_iter().any(is_ours)
         };
         let entries = fs::read_dir(&self.root).map_err(|e| failed("list", &self.root, e))?;
         if entries.flatten().any(|entry| foreign(&entry)) {
-            let source = io::Error::other("it holds other files; name an empty or new directory");
+            let source = io::Error::new(io::ErrorKind::DirectoryNotEmpty, "it holds other files");
             return Err(failed("make a repository in", &self.root, source));
         }
         for directory in Directory::ALL {
