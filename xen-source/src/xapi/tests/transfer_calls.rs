@@ -8,6 +8,12 @@ use super::world::{Outcome, Shared, World};
 impl World {
     pub fn export(&mut self, own: &str, incoming: &Incoming) -> Reply {
         self.calls.push(format!("GET {} at {own}", incoming.path));
+        if self.makes_imports && self.loses_now("GET") {
+            return Reply::Bytes(Vec::new());
+        }
+        if self.makes_imports && self.fails_now("GET") {
+            return Reply::http("500 Internal Error", "", b"");
+        }
         let session = incoming.cookie("session_id");
         let is_refused = self.refusals.pop_front_if(|(method, _)| *method == "GET").is_some();
         if is_refused || !self.sessions.contains(&session) {
@@ -48,7 +54,15 @@ impl World {
         self.calls.push(format!("PUT {}", incoming.path));
         let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id:x\r\n\r\n";
         let task = incoming.cookie("task_id");
-        match self.outcome.clone() {
+        let path = incoming.path.clone();
+        let outcome = if self.makes_imports && self.fails_now("PUT") {
+            Outcome::Failure("VDI_IO_ERROR")
+        } else if self.makes_imports && self.loses_now("PUT") {
+            Outcome::Lost
+        } else {
+            self.outcome.clone()
+        };
+        match outcome {
             Outcome::Elsewhere(place) => {
                 let location = format!("Location: https://{place}{}\r\n", incoming.path);
                 Reply::http("302 Found", &location, b"")
@@ -56,7 +70,7 @@ impl World {
             Outcome::Refusal(status, page) => Reply::http(status, "", page.as_bytes()),
             Outcome::Enough | Outcome::TooMuch => {
                 let entry = self.tasks.get_mut(&task).expect("a task");
-                let is_good = matches!(self.outcome, Outcome::Enough);
+                let is_good = matches!(outcome, Outcome::Enough);
                 entry.status = if is_good { "success" } else { "failure" };
                 entry.error = vec!["VDI_IO_ERROR".to_owned(), "Device I/O errors".to_owned()];
                 Reply::Rude(head.to_vec())
@@ -64,7 +78,13 @@ impl World {
             outcome => {
                 let keep = move |body: Vec<u8>| {
                     let mut world = shared.get();
+                    if world.makes_imports && !matches!(outcome, Outcome::Failure(_)) {
+                        world.take_import(&path, &body);
+                    }
                     world.uploaded = Some(body);
+                    if matches!(outcome, Outcome::Lost) {
+                        world.tasks.remove(&task);
+                    }
                     let Some(entry) = world.tasks.get_mut(&task) else {
                         return;
                     };

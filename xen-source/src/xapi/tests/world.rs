@@ -71,6 +71,14 @@ pub struct World {
     pub outcome: Outcome,
     /// Behind so many calls that are not about tasks, one fails.
     pub fails_after: Option<usize>,
+    /// And all that follow.
+    pub keeps_failing: bool,
+    /// Behind so many calls, the answer of one that was done is lost.
+    pub loses_after: Option<usize>,
+    /// How often something failed or was lost.
+    pub faults: usize,
+    /// Whether what is imported comes to be; else it is only kept.
+    pub makes_imports: bool,
     /// The method whose task never ends.
     pub hangs: &'static str,
     /// The method whose next task vanishes, and whether it is done before.
@@ -129,6 +137,10 @@ impl Shared {
             disk: Vec::new(),
             outcome: Outcome::Success,
             fails_after: None,
+            keeps_failing: false,
+            loses_after: None,
+            faults: 0,
+            makes_imports: false,
             hangs: "",
             loses: None,
             left_by_checkpoint: None,
@@ -177,7 +189,11 @@ impl Shared {
                 let call: Json = serde_json::from_slice(&incoming.body).expect("a call");
                 let method = call["method"].as_str().expect("a method");
                 let params = call["params"].as_array().expect("parameters");
-                let answer = match world.call(own, method, params) {
+                let answer = world.call(own, method, params);
+                if world.loses_now(method) {
+                    return Reply::Bytes(Vec::new());
+                }
+                let answer = match answer {
                     Ok(result) => json!({"jsonrpc": "2.0", "id": 1, "result": result}),
                     Err(error) => json!({"jsonrpc": "2.0", "id": 1, "error":
                         {"code": 1, "message": error[0], "data": error[1..]}}),
@@ -224,19 +240,9 @@ impl World {
         Reply::http("200 OK", "Content-Type: text/xml\r\n", body.as_bytes())
     }
 
-    fn fresh(&mut self, kind: &str) -> String {
+    pub fn fresh(&mut self, kind: &str) -> String {
         self.count += 1;
         format!("OpaqueRef:{kind}-{}", self.count)
-    }
-
-    /// Whether it is the turn of this call to fail.
-    fn fails_now(&mut self, method: &str) -> bool {
-        if method.starts_with("task.") || method.starts_with("Async.") {
-            return false;
-        }
-        let left = self.fails_after;
-        self.fails_after = left.and_then(|left| left.checked_sub(1));
-        left == Some(0)
     }
 
     fn call(&mut self, own: &str, method: &str, params: &[Json]) -> Result<Json, Vec<String>> {
@@ -363,6 +369,11 @@ impl World {
         }
         if let Some(answer) = self.make(class, verb, params) {
             return Ok(answer);
+        }
+        if verb == "create"
+            && let Some(Json::Object(record)) = params.get(1)
+        {
+            return Ok(json!(self.create(class, record.clone())));
         }
         if class == "VM"
             && let Some(answer) = self.power(verb, params)
