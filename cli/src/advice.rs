@@ -337,7 +337,7 @@ fn on_source(error: &SourceError) -> Advice {
             Advice { exit: Exit::Partly, hint: again.to_owned() }
         }
         SourceError::Io { source, .. } if pool::behind(source).is_some() => {
-            failed(pool::behind(source).map_or_else(String::new, pool::on_pool))
+            failed(pool::behind(source).map_or_else(String::new, pool::on_backup))
         }
         SourceError::Io { source, .. }
             if source.get_ref().is_some_and(|it| it.is::<HookError>()) =>

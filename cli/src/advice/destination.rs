@@ -164,7 +164,10 @@ pub fn on_restore(failed: &Unrestored) -> Advice {
             "nothing in the repository is damaged; leave --keep-uuid out".to_owned()
         }
         RestoreError::NotStarted { source, .. } => {
-            let hint = format!("it stays as it is, off; {}", pool::on_pool(source));
+            let hint = format!(
+                "it stays as it is, off, and `xe vm-start` starts it; {}",
+                pool::on_pool(source)
+            );
             return Advice { exit: Exit::Partly, hint };
         }
     };
@@ -177,17 +180,12 @@ pub fn on_restore(failed: &Unrestored) -> Advice {
 fn on_pool(error: &XapiError) -> String {
     match error {
         XapiError::Refused { error, .. } | XapiError::TaskFailed { error, .. } => on_import(error),
-        XapiError::Address { .. }
-        | XapiError::CaFile { .. }
-        | XapiError::Tls { .. }
-        | XapiError::Certificate { .. }
-        | XapiError::Unreachable { .. }
-        | XapiError::OtherPool { .. }
-        | XapiError::NoCoordinator { .. }
-        | XapiError::NoShutdown { .. } => pool::on_pool(error),
-        _ => "nothing in the repository is damaged; /var/log/xensource.log on the host says more. \
-              Run it again"
-            .to_owned(),
+        XapiError::NoShutdown { .. } => {
+            "nothing was forced; it may still shut down, so look at it. Shut it down yourself, and \
+             run it again"
+                .to_owned()
+        }
+        _ => pool::on_pool(error),
     }
 }
 
@@ -201,7 +199,6 @@ fn on_import(error: &ApiError) -> String {
             "what was sent did not arrive as it was; run it again, with another member if it \
              comes back"
         }
-        "IMPORT_INCOMPATIBLE_VERSION" => "restore it to a newer pool",
         "DUPLICATE_MAC_SEED" | "VM_TO_IMPORT_IS_NOT_NEWER_VERSION" => {
             "somebody else has made that VM meanwhile; leave --keep-uuid out"
         }

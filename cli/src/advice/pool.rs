@@ -11,6 +11,21 @@ pub fn behind(error: &io::Error) -> Option<&XapiError> {
 
 /// What to do about it.
 pub fn on_pool(error: &XapiError) -> String {
+    let again = "nothing in the repository is damaged; /var/log/xensource.log on the host says \
+                 more. Run it again";
+    on(error, again)
+}
+
+/// What to do about it where something was being saved.
+pub fn on_backup(error: &XapiError) -> String {
+    let again = "nothing of it was saved and nothing in the repository is damaged; \
+                 /var/log/xensource.log on the host says more. Run it again: what is stored \
+                 already is not stored twice";
+    on(error, again)
+}
+
+/// `again` is for what may go well the next time.
+fn on(error: &XapiError, again: &str) -> String {
     match error {
         XapiError::Address { .. }
         | XapiError::CaFile { .. }
@@ -50,12 +65,7 @@ pub fn on_pool(error: &XapiError) -> String {
         | XapiError::NbdAbsent
         | XapiError::NbdRefused { .. }
         | XapiError::NbdRead { .. }
-        | XapiError::Stream { .. } => {
-            "nothing of it was saved and nothing in the repository is damaged; \
-             /var/log/xensource.log on the host says more. Run it again: what is stored already is \
-             not stored twice"
-                .to_owned()
-        }
+        | XapiError::Stream { .. } => again.to_owned(),
     }
 }
 
@@ -75,9 +85,10 @@ fn on_connection(error: &XapiError) -> String {
              --tls-fingerprint sha256:{found}, or its authority with --cacert"
         ),
         XapiError::Unreachable { .. } if error.unresolved().is_some() => {
-            "nothing in the repository is damaged; members of a pool send callers to each other by \
-             name, so this machine must know all of them: put them into its DNS or /etc/hosts, or \
-             name the address with --host-map NAME=IP (host_map in the configuration)"
+            "nothing in the repository is damaged; the configuration has no pool of that name, and \
+             no host is known by it. Members of a pool send callers to each other by name, so this \
+             machine must know all of them: put them into its DNS or /etc/hosts, or name the \
+             address with --host-map NAME=IP (host_map in the configuration)"
                 .to_owned()
         }
         XapiError::Unreachable { .. } => {
@@ -146,6 +157,9 @@ pub fn on_refusal(error: &ApiError) -> String {
         "SR_BACKEND_FAILURE_44" | "SR_FULL" => {
             "make room on the storage repository: a snapshot needs some. /var/log/SMlog on the host \
              says more"
+        }
+        "HOST_NOT_ENOUGH_FREE_MEMORY" | "NO_HOSTS_AVAILABLE" => {
+            "no host has all that the VM needs: memory, its storage and its networks"
         }
         "OTHER_OPERATION_IN_PROGRESS" | "VDI_IN_USE" => {
             "something else works on it; run it again later"

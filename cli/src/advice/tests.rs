@@ -114,3 +114,22 @@ fn a_refusal_of_the_pool_is_told_also_where_a_vm_was_being_read() {
          higher one (/var/log/xensource.log on the host tells of it, too)\n",
     );
 }
+
+#[test]
+fn a_pool_that_does_not_say_what_became_of_it_saved_nothing_only_where_something_was_saved() {
+    let lost = || XapiError::TaskLost { label: "import of web01".to_owned() };
+    check(
+        lost(),
+        Exit::Failed,
+        &format!(
+            "error: cannot do it\n  cause: {}\n  hint: nothing in the repository is damaged; \
+             /var/log/xensource.log on the host says more. Run it again\n",
+            lost()
+        ),
+    );
+    let source = io::Error::other(lost());
+    let failure = SourceError::Io { place: "VM web01".to_owned(), source };
+    let failure = Failure { doing: "cannot do it".to_owned(), fault: failure.into() };
+    assert!(failure.text().contains("nothing of it was saved"), "{}", failure.text());
+    assert!(failure.text().contains("not stored twice"), "{}", failure.text());
+}
