@@ -1,5 +1,8 @@
 //! Which snapshots are meant.
 
+#[cfg(test)]
+pub mod sample;
+
 use engine::catalog::{Audience, Catalog};
 use engine::repository::Repository;
 use engine::snapshots::{self, Filter};
@@ -10,7 +13,8 @@ use crate::args::FilterArgs;
 
 impl From<FilterArgs> for Filter {
     fn from(args: FilterArgs) -> Self {
-        Self { vms: args.vms, tags: args.tags, run: args.run }
+        let until = args.at.map(|at| at.secs);
+        Self { vms: args.vms, tags: args.tags, run: args.run, until }
     }
 }
 
@@ -27,7 +31,41 @@ pub fn all(repository: &Repository) -> Result<Vec<Snapshot>, Failure> {
     Ok(listing.snapshots)
 }
 
-/// The snapshot that `text` means: an id, the beginning of one, or `latest`.
+/// What kind of snapshot is meant, as in `pool:latest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `vm:`, a VM or records of one.
+    Vm,
+    /// `pool:`, the database of a pool.
+    Database,
+    /// `host:`, the system of a host.
+    Host,
+}
+
+impl Kind {
+    /// The kind that `text` begins with, if it names one, and what follows.
+    pub fn split(text: &str) -> (Option<Self>, &str) {
+        match text.split_once(':') {
+            Some(("vm", rest)) => (Some(Self::Vm), rest),
+            Some(("pool", rest)) => (Some(Self::Database), rest),
+            Some(("host", rest)) => (Some(Self::Host), rest),
+            _ => (None, text),
+        }
+    }
+
+    /// What `snapshot` is; `None` of a file.
+    pub fn of(snapshot: &Snapshot) -> Option<Self> {
+        match &*snapshot.origin.container {
+            "pool-db" => Some(Self::Database),
+            "host" => Some(Self::Host),
+            "file" => None,
+            _ => Some(Self::Vm),
+        }
+    }
+}
+
+/// The snapshot that `text` means: an id, the beginning of one, or `latest`; a kind can stand
+/// before it.
 pub fn one(repository: &Repository, text: &str, filter: &Filter) -> Result<Snapshot, Failure> {
     among(&all(repository)?, text, filter).cloned()
 }
@@ -39,12 +77,56 @@ pub fn among<'s>(
     text: &str,
     filter: &Filter,
 ) -> Result<&'s Snapshot, Failure> {
-    let is_whole =
-        |snapshot: &&Snapshot| filter.accepts(snapshot) && snapshot.origin.container != "metadata";
-    let newest = snapshots.iter().rev().find(is_whole);
-    match newest.filter(|_| text.eq_ignore_ascii_case("latest")) {
+    let (kind, rest) = Kind::split(text);
+    let is_meant = |snapshot: &&Snapshot| kind.is_none() || Kind::of(snapshot) == kind;
+    let is_whole = |snapshot: &&Snapshot| snapshot.origin.container != "metadata";
+    let doing = || format!("cannot find snapshot {text}");
+    let meant: Vec<&Snapshot> = snapshots.iter().filter(is_meant).collect();
+    let newest = meant.iter().rev().copied().filter(is_whole).find(|it| filter.accepts(it));
+    match newest.filter(|_| rest.eq_ignore_ascii_case("latest")) {
         Some(newest) => Ok(newest),
-        None => snapshots::find(snapshots, text, filter)
-            .doing(|| format!("cannot find snapshot {text}")),
+        None => snapshots::find(meant, rest, filter).doing(doing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use repo_format::snapshot::Origin;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, until: Option<u64>, expected: Option<u8>) {
+        let kinds = ["xva", "host", "metadata", "pool-db", "file", "raw", "metadata"];
+        let nights = (1..).zip(kinds).map(|(number, container)| Snapshot {
+            origin: Origin { container: container.to_owned(), ..Origin::default() },
+            ..sample::snapshot(number)
+        });
+        let nights: Vec<Snapshot> = nights.collect();
+        let filter = Filter { until, ..Filter::default() };
+        let found = among(&nights, text, &filter).ok().map(|found| found.id.as_bytes()[0]);
+        assert_eq!(found, expected, "{text} {until:?}");
+    }
+
+    #[test]
+    fn the_latest_is_whole_and_of_the_kind_that_is_named() {
+        check("latest", None, Some(6));
+        check("LATEST", Some(5), Some(5));
+        check("vm:latest", None, Some(6));
+        check("vm:latest", Some(5), Some(1));
+        check("pool:latest", None, Some(4));
+        check("pool:latest", Some(3), None);
+        check("host:latest", None, Some(2));
+        check("latest", Some(0), None);
+    }
+
+    #[test]
+    fn an_id_is_of_the_kind_that_is_named() {
+        check("07", None, Some(7));
+        check("vm:07", None, Some(7));
+        check("host:07", None, None);
+        check("host:02", None, Some(2));
+        check("disk:02", None, None);
+        check("02", Some(1), None);
     }
 }

@@ -40,6 +40,8 @@ pub struct Filter {
     pub tags: Vec<String>,
     /// Name of the run.
     pub run: Option<String>,
+    /// Seconds since 1970 that none may be newer than.
+    pub until: Option<u64>,
 }
 
 impl Filter {
@@ -50,9 +52,11 @@ impl Filter {
         let names = [&origin.vm_name, &origin.vm_uuid];
         let is_vm = |wanted: &String| names.iter().any(|name| name.as_ref() == Some(wanted));
         let run = self.run.as_ref().is_none_or(|run| *run == snapshot.run_name);
+        let is_old = self.until.is_none_or(|until| snapshot.time <= until);
         (self.vms.is_empty() || self.vms.iter().any(is_vm))
             && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
             && run
+            && is_old
     }
 }
 
@@ -112,14 +116,14 @@ fn sort_by_age(snapshots: &mut [Snapshot]) {
 
 /// The snapshot that `text` means among `snapshots` (oldest first): `latest`, or a unique prefix of an id.
 pub fn find<'s>(
-    snapshots: &'s [Snapshot],
+    snapshots: impl IntoIterator<Item = &'s Snapshot>,
     text: &str,
     filter: &Filter,
 ) -> Result<&'s Snapshot, FindError> {
     let text = text.to_ascii_lowercase();
-    let mut accepted = snapshots.iter().filter(|snapshot| filter.accepts(snapshot));
+    let accepted = snapshots.into_iter().filter(|snapshot| filter.accepts(snapshot));
     if text == "latest" {
-        return accepted.next_back().ok_or(FindError::None { text });
+        return accepted.last().ok_or(FindError::None { text });
     }
     let found: Vec<_> =
         accepted.filter(|snapshot| snapshot.id.to_string().starts_with(&text)).collect();

@@ -182,6 +182,29 @@ class Roles(unittest.TestCase):
         repository.run("check", "--read-data")
 
 
+class Nights(unittest.TestCase):
+    """`--at`: everything that names a snapshot goes back to a time."""
+
+    def test_the_latest_of_a_time_is_not_newer(self) -> None:
+        repository = Repository(self)
+        nights = {f"2026-11-{day:02} 02:00:00": noise(day, 1000 + day) for day in (1, 2, 3)}
+        for time_, content in nights.items():
+            repository.backup("--stdin", "--type", "file", "--vm-name", "notes", "--time", time_, stdin=content)
+        for at, night in (("2026-11-02 01:59:59", 1), ("2026-11-02 02:00:00", 2)):
+            with self.subTest(at):
+                named = ("latest", "--vm", "notes", "--at", at)
+                content = nights[f"2026-11-{night:02} 02:00:00"]
+                self.assertEqual(repository.run("dump", *named).stdout, content)
+                self.assertIn(f"2026-11-{night:02} 02:00:00", repository.run("show", *named).stdout.decode())
+                self.assertIn(str(len(content)), repository.run("ls", *named).stdout.decode())
+                path = repository.folder / f"back-{night}"
+                repository.run("restore", *named, "--target", str(path))
+                self.assertEqual(path.read_bytes(), content)
+                self.assertEqual(len(json.loads(repository.run("--json", "snapshots", "--at", at).stdout)), night)
+        for command in ("dump", "show", "ls"):
+            self.assertIn("no snapshot matches", repository.run(command, "latest", "--at", "2026-10-31 00:00:00", code=1).stderr.decode())
+
+
 class Streams(unittest.TestCase):
     """Any file is kept as it is; raw disks together are one snapshot."""
 

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::destination::DestinationArgs;
+use crate::clock::Moment;
 
 /// Which snapshots are meant.
 #[derive(Debug, Clone, Args)]
@@ -16,6 +17,10 @@ pub struct FilterArgs {
     /// Only snapshots of runs of this name
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
+    /// No snapshots that are newer than this, such as "2026-11-22 02:01:10": with `latest`, things
+    /// as they were then
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub at: Option<Moment>,
 }
 
 /// List snapshots, oldest first.
@@ -42,7 +47,8 @@ pub enum GroupBy {
 /// Show a snapshot and the VM in it.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Id of the snapshot, the beginning of one, or `latest`
+    /// Id of the snapshot, the beginning of one, or `latest`; pool:latest is the newest database of a
+    /// pool, host:latest the newest system of a host, which --vm names
     pub snapshot: String,
     /// Among which.
     #[command(flatten)]
@@ -52,7 +58,8 @@ pub struct ShowArgs {
 /// List the disks of a snapshot.
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// Id of the snapshot, the beginning of one, or `latest`
+    /// Id of the snapshot, the beginning of one, or `latest`; pool:latest is the newest database of a
+    /// pool, host:latest the newest system of a host, which --vm names
     pub snapshot: String,
     /// Among which.
     #[command(flatten)]
@@ -86,8 +93,7 @@ pub struct DiffArgs {
 /// With --to-pool the snapshot becomes a VM again, beside the one that was backed up or, with
 /// --overwrite, in its place. Storage, networks, names and versions are looked at before the first
 /// byte is sent, and all that stands against it is told at once. What fails later removes what it
-/// had made. `latest` is a VM there; pool:latest is the newest database of a pool, host:latest the
-/// newest system of a host, which --vm names.
+/// had made. `latest` is a VM there.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  xenith restore latest --vm web01 --target /var/tmp/web01.xva\n  \
@@ -95,7 +101,8 @@ pub struct DiffArgs {
         xenith restore a1c4 --to-pool prod --overwrite --shutdown-first --start"
 )]
 pub struct RestoreArgs {
-    /// Id of the snapshot, the beginning of one, or `latest`
+    /// Id of the snapshot, the beginning of one, or `latest`; pool:latest is the newest database of a
+    /// pool, host:latest the newest system of a host, which --vm names
     pub snapshot: String,
     /// File to write; a directory gets a file for each disk, or one XVA; `-` is standard output
     #[arg(short, long, value_name = "FILE|DIR|-", required_unless_present = "pool")]
@@ -124,7 +131,8 @@ pub struct RestoreArgs {
     after_help = "Example: xenith dump latest --vm web01 | ssh xs9 xe vm-import filename=/dev/stdin"
 )]
 pub struct DumpArgs {
-    /// Id of the snapshot, the beginning of one, or `latest`; a disk can follow, as in `a1c4:xvda`
+    /// Id of the snapshot, the beginning of one, `latest`, pool:latest or host:latest; a disk can
+    /// follow, as in `a1c4:xvda`
     #[arg(value_name = "SNAPSHOT[:DISK]")]
     pub snapshot: String,
     /// What to write.

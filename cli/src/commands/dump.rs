@@ -18,13 +18,14 @@ use crate::exit::Exit;
 use crate::job::{Job, Writes};
 use crate::progress::Progress;
 use crate::report::short_id;
-use crate::selection;
+use crate::selection::{self, Kind};
 
 /// Writes to standard output.
 pub fn run(job: &Job, args: DumpArgs) -> Result<Exit, Failure> {
     let DumpArgs { snapshot: text, mut extract, filter } = args;
-    let (text, disk) = match text.split_once(':') {
-        Some((text, disk)) => (text, Some(disk)),
+    let (_, rest) = Kind::split(&text);
+    let (text, disk) = match rest.split_once(':') {
+        Some((_, disk)) => (&text[..text.len() - disk.len() - 1], Some(disk)),
         None => (&*text, None),
     };
     extract.disks.extend(disk.map(str::to_owned));

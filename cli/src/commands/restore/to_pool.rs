@@ -42,6 +42,13 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
     let snapshots = selection::all(&repository)?;
     let (snapshot, becomes) =
         meant::find(snapshots, &text, &Filter::from(filter), to.metadata_only)?;
+    let Some(becomes) = becomes else {
+        return refused(
+            format!("cannot make snapshot {} on a pool", short_id(&snapshot.id)),
+            "it holds a file, and neither a VM nor metadata of a pool",
+            "restore it to a file with --target",
+        );
+    };
     let order = Order {
         dry_run,
         force,

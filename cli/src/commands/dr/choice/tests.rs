@@ -1,43 +1,26 @@
 //! Which snapshot of which VM is taken.
 
-use repo_format::id::{DiskId, RunId, SnapshotId};
-use repo_format::snapshot::{Consistency, Origin, SnapshotDisk, Statistics};
+use repo_format::snapshot::Origin;
 
 use super::*;
+use crate::selection::sample;
 
 /// `id time container uuid name`.
 pub fn snapshot(row: &str) -> Snapshot {
     let [id, time, container, uuid, name] =
         <[&str; 5]>::try_from(row.split_whitespace().collect::<Vec<_>>()).expect("five words");
-    let id: u8 = id.parse().expect("a number");
     let role = if container == "xva" { DiskRole::Record } else { DiskRole::File };
     let known = |text: &str| Some(text.to_owned()).filter(|text| text != "-");
     Snapshot {
-        id: SnapshotId::from_bytes([id; 16]),
         time: time.parse().expect("a number"),
-        utc_offset: 0,
-        run: RunId::from_bytes([0; 16]),
-        run_name: String::new(),
-        host: String::new(),
-        program: String::new(),
-        tags: Vec::new(),
         origin: Origin {
             container: container.to_owned(),
             vm_uuid: known(uuid),
             vm_name: known(name),
             ..Origin::default()
         },
-        disks: vec![SnapshotDisk {
-            role,
-            name: "ova.xml".to_owned(),
-            key: String::new(),
-            size_bytes: 1,
-            id: DiskId::from_bytes([0; 32]),
-            version: None,
-        }],
-        consistency: Consistency::Crash,
-        statistics: Statistics::default(),
-        predecessor: None,
+        disks: vec![sample::disk(role, "ova.xml")],
+        ..sample::snapshot(id.parse().expect("a number"))
     }
 }
 
