@@ -62,6 +62,10 @@ def busy(side: Side) -> None:
     side.update("VM", "halted", current_operations={"OpaqueRef:x": "clone"})
 
 
+def without_vhds(side: Side) -> None:
+    side.update("SR", SHARED, sm_config={"use_vhd": "false"})
+
+
 def settings(**given: object) -> Callable[[Side], None]:
     return lambda side: side.control("set", **given)
 
@@ -92,6 +96,9 @@ REFUSED = [
     ("a disk that is not there", "there", "halted", None, "--disks xvdz", ("xvdz",)),
     ("storage for a disk that is not there", "there", "halted", None, f"--disk-sr 'xvdz={LOCAL}'", ("xvdz",)),
     ("memory, and disks here and there", "there", "suspended", None, f"--keep-power-state --disk-sr '0={LOCAL}'", ("memory",)),
+    ("a form that no pool takes", "there", "halted", None, "--format qcow2", ("raw or vhd",)),
+    ("a VHD for storage that takes none", "there", "halted", without_vhds, "--format vhd", (SHARED, "--format raw")),
+    ("memory, and disks one by one", "there", "suspended", None, "--keep-power-state --format raw", ("memory", "--format")),
     ("three things at once", "there", "running", network(LAB, name_label="other"), "--sr nowhere --disks xvdz", ("nowhere", LAB, "xvdz")),
 ]
 
@@ -131,6 +138,9 @@ LOST = [
     ("disk by disk: a connection that is reset", "there", "running", stream("reset", at=4096, path="/import_raw_vdi"), TWO_PLACES, ()),
     ("disk by disk: no drive", "there", "running", call("VBD.create"), TWO_PLACES, ("VBD.create",)),
     ("disk by disk: a disk that is not what was sent", "there", "running", {"kind": "spoils", "at": 5}, f"{TWO_PLACES} --verify", ("differs",)),
+    ("as VHD: an error of the device", "there", "running", stream("error", at=4096, path="/import_raw_vdi", error=IO), "--format vhd",
+     ("VDI_IO_ERROR",)),
+    ("as VHD: a connection that is cut", "there", "running", stream("cut", at=4096, path="/import_raw_vdi"), "--format vhd", ()),
     ("only disks: an error of the device", "there", "running", stream("error", at=4096, path="/import_raw_vdi", error=IO), "--disks-only",
      ("VDI_IO_ERROR",)),
     ("in place: an error of the device", "here", "halted", stream("error", error=IO), "--overwrite", ("VDI_IO_ERROR",)),
@@ -189,6 +199,11 @@ class Checks(RestoreCase):
         self.assertEqual(side.world.db.get("VM", vm)["name_label"], self.kept["name_label"])
         self.same_addresses(side, vm, of)
 
+    def one_by_one(self, form: str, side: Side, vm: str, _of: str) -> None:
+        calls = side.control("calls")
+        self.assertEqual(calls["PUT /import_raw_vdi"] - self.kept_calls.get("PUT /import_raw_vdi", 0), len(side.drives(vm)))
+        self.assertEqual(json.loads(self.done_as.stdout)["form"], form)
+
     def empty_drive(self, side: Side, vm: str, _of: str) -> None:
         [drive] = side.drives(vm, "CD")
         self.assertEqual((drive["VDI"], drive["empty"]), (NULL, True))
@@ -227,6 +242,11 @@ DONE = [
     ("both on one network, with their addresses", "there", "running", None, f"--keep-mac --network '{LAB}={ETH0}'", told(C.networks, [ETH0] * 2)),
     ("each disk where it was told", "there", "running", None, TWO_PLACES, both(told(C.on, [SHARED, LOCAL]), C.new_addresses, C.same_record)),
     ("each disk where it was told, with its addresses", "there", "running", None, f"{TWO_PLACES} --keep-mac", C.same_addresses),
+    ("raw disks one by one", "there", "running", None, "--format raw", both(told(C.one_by_one, "raw"), C.same_record, C.new_addresses)),
+    ("VHDs one by one", "there", "running", None, "--format vhd --verify", both(told(C.one_by_one, "vhd"), C.same_record, C.new_addresses)),
+    ("raw disks with their holes", "there", "halted", without_vhds, "--format raw", told(C.one_by_one, "raw")),
+    ("VHDs in place of a VM", "here", "halted", None, "--overwrite --format vhd", both(told(C.one_by_one, "vhd"), C.old_stays)),
+    ("VHDs on two storages", "there", "running", None, f"--format vhd {TWO_PLACES}", told(C.on, [SHARED, LOCAL])),
     ("a VM that was suspended is off", "there", "suspended", None, "", both(told(C.state, "Halted"), C.same_record)),
     ("a VM that was suspended is suspended", "there", "suspended", None, "--keep-power-state", told(C.state, "Suspended")),
     ("with its TPM", "there", "elsewhere", None, "", both(C.same_tpm, C.same_record)),
@@ -301,6 +321,7 @@ class Restores(Checks):
         self.kept, self.kept_cards, self.kept_digests = self.here.world.db.copy("VM", of), self.here.cards(of), self.here.digests(of)
         self.kept_disks = [row["VDI"] for row in self.here.drives(of)]
         arguments, before = self.arguments(chosen, typed), self.fingerprints()
+        self.kept_calls = chosen.control("calls")
         self.check_ended(self.restore(chosen, self.snapshot(vm), *arguments, "--dry-run"), 0)
         self.check_same(before)
         if isinstance(prepare, dict):
@@ -308,6 +329,7 @@ class Restores(Checks):
         done = self.restore(chosen, self.snapshot(vm), *arguments)
         self.check_ended(done, 0)
         self.assertEqual(chosen.control("faults"), [])
+        self.done_as = done
         [made] = chosen.new("vms")
         self.check_whole(chosen, made)
         check(self, chosen, made, of)
@@ -453,46 +475,6 @@ class Others(Checks):
         text = json.dumps(done)
         for value in (row["uuid"], row["name_label"], *(self.there.world.file(drive["VDI"]) for drive in self.there.drives(made))):
             self.assertIn(value, text)
-
-
-class Large(RestoreCase):
-    """A disk of more than 2 TiB, which no VHD can hold."""
-
-    here_vms, gib = 0, 2100
-
-    @classmethod
-    def prepare_pools(cls) -> None:
-        cls.here.control("vm", name="large", disk_mib=cls.gib << 10, data_mib=3)
-
-    @classmethod
-    def back_up(cls) -> None:
-        cls.snapshots = cls.saved("vm:large")
-
-    @staticmethod
-    def data(side: Side, vm: str) -> dict[int, bytes]:
-        """Places and bytes of all MiB of the only disk of a VM that are not zeros."""
-        [drive], found = side.drives(vm), {}
-        uuid = side.world.file(drive["VDI"])
-        with side.world.disks.path(uuid).open("rb") as file:
-            for start, end in side.world.disks.extents(uuid):
-                for place in range(start // MIB, -(-end // MIB)):
-                    file.seek(place * MIB)
-                    held = file.read(MIB)
-                    if held.count(0) != len(held):
-                        found[place] = held
-        return found
-
-    def test_it_comes_back_in_one_stream_and_alone(self) -> None:
-        wanted = self.data(self.here, self.here.one("VM", "large"))
-        self.assertGreaterEqual(len(wanted), 3)
-        for typed in ("", f"--disk-sr '0={LOCAL}'"):
-            with self.subTest(typed):
-                self.there.control("back")
-                self.check_ended(self.restore(self.there, self.snapshots["large"], *shlex.split(typed)), 0)
-                [made] = self.there.new("vms")
-                [drive] = self.there.drives(made)
-                self.assertEqual(self.there.world.db.get("VDI", drive["VDI"])["virtual_size"], self.gib << 30)
-                self.assertEqual(self.data(self.there, made), wanted)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ fn fact(objection: &Objection) -> String {
             "disk {disk} has {}, more than the VHDs of SR {sr} hold",
             size::bytes(*size_bytes)
         ),
+        Objection::TooLargeAsVhd { disk, size_bytes } => {
+            format!("disk {disk} has {}, more than a VHD holds", size::bytes(*size_bytes))
+        }
         other => other.to_string(),
     }
 }
@@ -104,6 +107,10 @@ fn on_objection(objection: &Objection) -> String {
         Objection::TooLargeForVhd { .. } => {
             "name another for it with --disk-sr, or try all the same with --force".to_owned()
         }
+        Objection::TooLargeAsVhd { .. } => {
+            "use --format raw, or leave --format out: only VHDs end at 2040 GiB".to_owned()
+        }
+        Objection::TakesNoVhd { .. } => "use --format raw, or leave --format out".to_owned(),
         Objection::NoDisk { candidates, .. } => format!("it has {}", list(candidates)),
         Objection::NoNetwork { candidates, .. } => {
             format!("say which takes its place with --network OLD=NEW: {}", list(candidates))
@@ -131,7 +138,7 @@ fn on_objection(objection: &Objection) -> String {
                                            --force"
             .to_owned(),
         Objection::MemoryNeedsOneSr => {
-            "leave --keep-power-state out, or --disk-sr and --disks".to_owned()
+            "leave --keep-power-state out, or --format, --disk-sr and --disks".to_owned()
         }
         Objection::NoVm => "make its disks alone with --disks-only".to_owned(),
         Objection::NothingChosen => "`xenith ls` lists what it has".to_owned(),
@@ -238,6 +245,11 @@ mod tests {
         check(
             Objection::NoNetwork { name: "dmz".into(), candidates: vec![] },
             "the pool has no network dmz | say which takes its place with --network OLD=NEW: none",
+        );
+        check(
+            Objection::TooLargeAsVhd { disk: "root".into(), size_bytes: 3 << 40 },
+            "disk root has 3.0 TiB, more than a VHD holds | use --format raw, or leave --format \
+             out: only VHDs end at 2040 GiB",
         );
         check(
             Objection::NotOff { name: "web01".into(), state: "running" },

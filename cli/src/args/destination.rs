@@ -83,7 +83,7 @@ pub struct DestinationArgs {
     #[arg(
         long,
         requires = "pool",
-        conflicts_with_all = ["sr", "disk_srs", "chosen_disks", "disks_only", "overwrite", "verify"]
+        conflicts_with_all = ["sr", "disk_srs", "chosen_disks", "disks_only", "overwrite", "verify", "format"]
     )]
     pub metadata_only: bool,
     /// With --metadata-only: the disk that took the place of another, by UUIDs; repeat it for several

@@ -1,6 +1,6 @@
 //! Arguments of the commands that read snapshots.
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::destination::DestinationArgs;
 use crate::clock::Moment;
@@ -98,14 +98,15 @@ pub struct DiffArgs {
 #[command(
     after_help = "Examples:\n  xenith restore latest --vm web01 --target /var/tmp/web01.xva\n  \
         xenith restore latest --vm web01 --to-pool prod --name web01-restored --sr nfs-fast\n  \
-        xenith restore a1c4 --to-pool prod --overwrite --shutdown-first --start"
+        xenith restore a1c4 --to-pool prod --overwrite --shutdown-first --start",
+    group = ArgGroup::new("place").args(["target", "pool"]).required(true).multiple(true)
 )]
 pub struct RestoreArgs {
     /// Id of the snapshot, the beginning of one, or `latest`; pool:latest is the newest database of a
     /// pool, host:latest the newest system of a host, which --vm names
     pub snapshot: String,
     /// File to write; a directory gets a file for each disk, or one XVA; `-` is standard output
-    #[arg(short, long, value_name = "FILE|DIR|-", required_unless_present = "pool")]
+    #[arg(short, long, value_name = "FILE|DIR|-")]
     pub target: Option<String>,
     /// What to write.
     #[command(flatten)]
@@ -147,7 +148,9 @@ pub struct DumpArgs {
 #[derive(Debug, Args)]
 pub struct ExtractArgs {
     /// Form of the output [default: what the target's name ends with (.xva, .raw, .img, .vhd,
-    /// .qcow2), else for --disk of an XVA raw, else as it came]
+    /// .qcow2), else for --disk of an XVA raw, else as it came]. To a pool raw or vhd: disks go
+    /// one by one, which helps where they do not arrive all in one [default: all in one XVA, or raw
+    /// if they go to several SRs]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Only this disk, by name or number (see `xenith ls`); repeat it for several

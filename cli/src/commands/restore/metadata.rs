@@ -21,6 +21,7 @@ use xen_source::xapi::{HostRecord, Pool, XapiError};
 use xen_source::{OvaXml, RawOutput};
 
 use crate::advice::{Doing as _, Failure, Fault, refused};
+use crate::args::DestinationArgs;
 use crate::commands::database as stored;
 use crate::exit::Exit;
 use crate::job::Job;
@@ -31,7 +32,7 @@ use crate::report::{short_id, subject};
 const RECORD_LEN_MAX: u64 = 16 << 20;
 
 /// How metadata is restored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Order {
     /// The pool only tries it.
     pub dry_run: bool,
@@ -45,6 +46,20 @@ pub struct Order {
     pub keep_uuid: bool,
     /// Disks that took the place of others: old and new uuid.
     pub vdis: Vec<(String, String)>,
+}
+
+impl Order {
+    /// As it was typed.
+    pub fn of(to: &DestinationArgs, force: bool, dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            force,
+            yes: to.yes,
+            allow_duplicate_uuid: to.allow_duplicate_uuid,
+            keep_uuid: to.keep_uuid,
+            vdis: to.vdis.clone(),
+        }
+    }
 }
 
 /// What was restored, as JSON.

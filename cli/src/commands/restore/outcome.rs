@@ -5,7 +5,9 @@ use std::time::Duration;
 use repo_format::snapshot::Snapshot;
 use serde::Serialize;
 use xen_source::xapi::SrRecord;
-use xen_source::xapi::destination::{After, Card, Inventory, Plan, Restored, TargetDisk};
+use xen_source::xapi::destination::{
+    After, Card, DiskForm, Inventory, Plan, Restored, TargetDisk, Way,
+};
 
 use super::course::Note;
 use crate::clock;
@@ -25,6 +27,8 @@ pub struct Outcome {
     replaced: Option<Replaced>,
     disks: Vec<DiskMade>,
     cards: Vec<CardMade>,
+    /// How disks are sent: `xva`, all in one, or one by one `raw` or `vhd`.
+    form: &'static str,
     steps: Vec<String>,
     /// What somebody has to look at.
     pub notes: Vec<Note>,
@@ -107,6 +111,7 @@ impl Outcome {
             replaced,
             disks: plan.disks.iter().map(|disk| DiskMade::planned(disk, pool)).collect(),
             cards: plan.cards.iter().map(CardMade::of).collect(),
+            form: form(plan),
             steps: plan.steps.iter().map(ToString::to_string).collect(),
             notes: Vec::new(),
             elapsed_ms: None,
@@ -158,6 +163,11 @@ impl Outcome {
         }
         text += &self.disks_text();
         text += &self.cards_text();
+        text += match self.form {
+            "xva" => "sent all in one\n",
+            "vhd" => "sent disk by disk, as VHD\n",
+            _ => "sent disk by disk, raw\n",
+        };
         let numbered = self.steps.iter().enumerate();
         text.extend(numbered.map(|(number, step)| format!("{}. {step}\n", number + 1)));
         text + "nothing was changed\n"
@@ -265,6 +275,14 @@ impl CardMade {
     }
 }
 
+fn form(plan: &Plan) -> &'static str {
+    match (plan.way, plan.disks.first().map(|target| target.form)) {
+        (Way::Xva, _) => "xva",
+        (Way::Disks, Some(DiskForm::Vhd)) => "vhd",
+        (Way::Disks, _) => "raw",
+    }
+}
+
 /// What the VM will be when it is there.
 fn power_state(plan: &Plan) -> &'static str {
     match plan.after {
@@ -319,6 +337,7 @@ mod tests {
                 network_uuid: "1111".to_owned(),
                 old_network: "prod-lan".to_owned(),
             }],
+            form: "xva",
             steps: Vec::new(),
             notes: Vec::new(),
             elapsed_ms: Some(200_000),

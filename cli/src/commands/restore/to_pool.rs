@@ -17,7 +17,7 @@ use super::meant::{self, Becomes};
 use super::metadata::{Order, restore_metadata};
 use super::outcome::Outcome;
 use super::stoppable::Stoppable;
-use super::wished::wish;
+use super::wished::{idle, wish};
 use crate::advice::{Doing as _, Failure, Objections, Unrestored, refused};
 use crate::args::{PoolArgs, RestoreArgs};
 use crate::connection;
@@ -31,13 +31,6 @@ use crate::selection;
 /// Restores a snapshot to a pool.
 pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
     let RestoreArgs { snapshot: text, extract, filter, force, dry_run, to, .. } = args;
-    if extract.format.is_some() || extract.checksum.is_some() {
-        return refused(
-            "cannot restore to a pool in a form of files",
-            "--format and --checksum say how files are written",
-            "leave them out: the pool says what it needs; nothing was done",
-        );
-    }
     let repository = job.open(Writes::Kept)?;
     let snapshots = selection::all(&repository)?;
     let (snapshot, becomes) =
@@ -49,15 +42,15 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
             "restore it to a file with --target",
         );
     };
-    let order = Order {
-        dry_run,
-        force,
-        yes: to.yes,
-        allow_duplicate_uuid: to.allow_duplicate_uuid,
-        keep_uuid: to.keep_uuid,
-        vdis: to.vdis.clone(),
-    };
-    let wish = wish(&snapshot, &extract, &to, force, random(&RealSurroundings));
+    if let Some(idle) = idle(becomes, &extract, &to) {
+        return refused(
+            format!("cannot restore snapshot {} with {idle}", short_id(&snapshot.id)),
+            format!("{idle} has no meaning for {}", becomes.noun()),
+            "leave it out; nothing was done",
+        );
+    }
+    let order = Order::of(&to, force, dry_run);
+    let wish = wish(&snapshot, &extract, &to, force, random(&RealSurroundings))?;
     let pool = connection::open(job, PoolArgs { pool: to.pool, login: to.login })?;
     let way = Way { job, repository: &repository, snapshot: &snapshot, pool: &pool };
     match becomes {

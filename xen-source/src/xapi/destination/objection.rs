@@ -65,6 +65,22 @@ pub enum Objection {
         /// The disk's virtual size.
         size_bytes: u64,
     },
+    /// A disk that is to be sent as VHD is larger than a VHD can be.
+    #[error("disk {disk} has {size_bytes} bytes, more than a VHD holds")]
+    TooLargeAsVhd {
+        /// The disk's name.
+        disk: String,
+        /// The disk's virtual size.
+        size_bytes: u64,
+    },
+    /// An SR that takes no VHDs, since its new disks are not zero (contract 4.4).
+    #[error("SR {sr} does not take disk {disk} as a VHD")]
+    TakesNoVhd {
+        /// The disk's name.
+        disk: String,
+        /// The SR's name.
+        sr: String,
+    },
     /// The snapshot has no such disk.
     #[error("the snapshot has no disk {disk}")]
     NoDisk {

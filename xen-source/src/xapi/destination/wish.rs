@@ -31,7 +31,7 @@ pub struct Wish {
     pub force: bool,
     /// Whether every disk is read back and compared.
     pub verify: bool,
-    /// How disks that are sent one by one are sent.
+    /// How disks are sent.
     pub form: WishedForm,
     /// Random bytes, for new addresses, uuids and the mark of this restore.
     pub seed: [u8; 32],
@@ -93,13 +93,13 @@ pub enum After {
     AsBefore,
 }
 
-/// How disks that are sent one by one are to be sent.
+/// How disks are to be sent. Raw, they come without holes where new disks are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WishedForm {
-    /// Raw, without holes where new disks are zero.
+    /// With the VM where one SR takes them all, else one by one, raw.
     Auto,
-    /// Raw, every byte.
+    /// One by one, raw.
     Raw,
-    /// As VHD.
+    /// One by one, as VHD.
     Vhd,
 }

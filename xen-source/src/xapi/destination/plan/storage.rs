@@ -150,7 +150,8 @@ fn target(sr: &SrRecord) -> TargetSr {
     TargetSr { reference: sr.reference.clone(), uuid: sr.uuid.clone(), name: sr.name.clone() }
 }
 
-/// How a disk is sent alone. Holes may be left out only where new disks are zero (contract 4.4).
+/// How a disk is sent alone. Holes may be left out only where new disks are zero, and only such
+/// disks can be filled from a VHD (contract 4.4).
 fn form(
     pool: &Inventory,
     disk: &VmDisk,
@@ -158,19 +159,22 @@ fn form(
     wish: &Wish,
     against: &mut Vec<Objection>,
 ) -> DiskForm {
-    let knows_larger = pool.xapi_version().is_some_and(|version| version >= LARGE_SINCE);
-    let is_bound = OF_VHDS.contains(&&*sr.kind) && !knows_larger;
     let is_raw = sr.uses_vhd == Some(false);
-    if disk.size_bytes > vhd::DISK_LEN_MAX
-        && (wish.form == WishedForm::Vhd || (is_bound && !is_raw))
-    {
-        let (disk, sr, size_bytes) = (disk.name.clone(), sr.name.clone(), disk.size_bytes);
-        against.push(Objection::TooLargeForVhd { disk, sr, size_bytes });
+    let knows_larger = pool.xapi_version().is_some_and(|version| version >= LARGE_SINCE);
+    let is_bound = OF_VHDS.contains(&&*sr.kind) && !knows_larger && !is_raw;
+    let (name, size_bytes) = (disk.name.clone(), disk.size_bytes);
+    let is_vhd = wish.form == WishedForm::Vhd;
+    if size_bytes > vhd::DISK_LEN_MAX && is_vhd {
+        against.push(Objection::TooLargeAsVhd { disk: name, size_bytes });
+    } else if size_bytes > vhd::DISK_LEN_MAX && is_bound {
+        against.push(Objection::TooLargeForVhd { disk: name, sr: sr.name.clone(), size_bytes });
+    } else if is_vhd && is_raw {
+        against.push(Objection::TakesNoVhd { disk: name, sr: sr.name.clone() });
     }
     match wish.form {
         WishedForm::Vhd => DiskForm::Vhd,
-        WishedForm::Auto if !is_raw => DiskForm::Sparse,
-        WishedForm::Auto | WishedForm::Raw => DiskForm::Raw,
+        WishedForm::Auto | WishedForm::Raw if is_raw => DiskForm::Raw,
+        WishedForm::Auto | WishedForm::Raw => DiskForm::Sparse,
     }
 }
 

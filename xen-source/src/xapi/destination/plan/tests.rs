@@ -422,18 +422,51 @@ fn memory_comes_only_if_it_is_of_use_and_only_in_one_stream() {
 
 #[test]
 fn disks_are_sent_without_holes_only_where_new_ones_are_zero() {
-    let rows: [(Change, DiskForm); 4] = [
-        (|_, _, _| {}, DiskForm::Sparse),
-        (|pool, _, _| pool.srs[0].uses_vhd = Some(false), DiskForm::Raw),
-        (|_, _, wish| wish.form = WishedForm::Raw, DiskForm::Raw),
-        (|_, _, wish| wish.form = WishedForm::Vhd, DiskForm::Vhd),
+    let rows: [(Change, DiskForm, Way); 5] = [
+        (|_, _, _| {}, DiskForm::Sparse, Way::Xva),
+        (|pool, _, _| pool.srs[0].uses_vhd = Some(false), DiskForm::Raw, Way::Xva),
+        (|_, _, wish| wish.form = WishedForm::Raw, DiskForm::Sparse, Way::Disks),
+        (|pool, _, wish| raw_disks(pool, wish, WishedForm::Raw), DiskForm::Raw, Way::Disks),
+        (|_, _, wish| wish.form = WishedForm::Vhd, DiskForm::Vhd, Way::Disks),
     ];
-    for (change, expected) in rows {
+    for (change, form, way) in rows {
         let (mut pool, mut vm, mut wish) = (pool(), web(), Wish::new([7; 32]));
         pool.srs[0].size_bytes = 0;
         change(&mut pool, &mut vm, &mut wish);
-        assert_eq!(plan(&pool, &vm, &wish).expect("a plan").disks[0].form, expected);
+        let plan = plan(&pool, &vm, &wish).expect("a plan");
+        assert_eq!((plan.disks[0].form, plan.way), (form, way));
     }
+}
+
+/// The default SR does without VHDs.
+fn raw_disks(pool: &mut Inventory, wish: &mut Wish, form: WishedForm) {
+    (pool.srs[0].uses_vhd, wish.form) = (Some(false), form);
+}
+
+#[test]
+fn what_no_vhd_holds_is_not_sent_as_one() {
+    const ONE_MORE: u64 = (2040 << 30) + 512;
+    let large: Change = |_, vm, wish| {
+        (vm.disks[0].size_bytes, wish.form) = (ONE_MORE, WishedForm::Vhd);
+        wish.force = true; // it cannot be
+    };
+    let error = "disk disk 0 has 2190433321472 bytes, more than a VHD holds";
+    check_refused("large", large, &[error]);
+    let bound: Change = |_, vm, wish| {
+        (vm.disks[0].size_bytes, wish.form) = (ONE_MORE, WishedForm::Raw);
+    };
+    let error = "disk disk 0 has 2190433321472 bytes, more than a VHD on SR nfs holds";
+    check_refused("on an SR of VHDs", bound, &[error]);
+    let raw: Change = |pool, vm, wish| {
+        vm.disks[0].size_bytes = ONE_MORE;
+        pool.srs[0].size_bytes = 0;
+        raw_disks(pool, wish, WishedForm::Raw);
+    };
+    planned(raw).expect("a plan");
+    let no_vhd: Change = |pool, _, wish| raw_disks(pool, wish, WishedForm::Vhd);
+    let errors =
+        ["SR nfs does not take disk disk 0 as a VHD", "SR nfs does not take disk disk 1 as a VHD"];
+    check_refused("on an SR without VHDs", no_vhd, &errors);
 }
 
 #[test]
