@@ -255,3 +255,20 @@ pub enum ContentError {
         what: String,
     },
 }
+
+impl ContentError {
+    /// What the output said, if it failed with an `E`.
+    ///
+    /// # Errors
+    ///
+    /// This error, if it is another one.
+    pub fn of_output<E>(self) -> Result<E, Self>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        match self {
+            Self::Output(error) => error.downcast().map_err(Self::Output),
+            other => Err(other),
+        }
+    }
+}

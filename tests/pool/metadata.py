@@ -172,7 +172,7 @@ def host_backup(request: Request) -> None:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as tar:
             for path, data in (("etc/hostname", name), ("boot/efi/EFI/xenserver/grub.cfg", b"set timeout=5\n"),
-                               ("var/lib/xcp/state.db", dumped)):
+                               ("var/backup/pool-database-20261122", dumped)):
                 info = tarfile.TarInfo(path)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))

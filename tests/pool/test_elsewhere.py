@@ -4,7 +4,11 @@ Needs the binary (XENITH, default target/release/xenith).
 """
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import subprocess
+import tarfile
 import unittest
 
 from restore_case import RestoreCase
@@ -51,6 +55,18 @@ class Database(ElsewhereCase):
         self.assertEqual(self.there.world.blobs["database"], self.stored)
         self.assertEqual(self.there.passing(), [])
 
+    def test_what_has_no_meaning_for_it_is_told(self) -> None:
+        before = self.fingerprints()
+        for word in ("--start", "--keep-uuid", "--verify"):
+            self.check_ended(self.restore(self.there, "pool:latest", "--yes", word), 1, f"{word} has no meaning for the database of a pool")
+        self.check_same(before)
+
+    def test_it_becomes_a_file_by_its_kind(self) -> None:
+        path = self.repository.folder / "kind.xml"
+        self.check_ended(self.told("restore", "pool:latest", "--target", str(path)), 0)
+        self.assertEqual(path.read_bytes(), self.stored)
+        self.assertEqual(self.repository.run("dump", "pool:latest").stdout, self.stored)
+
     def test_nobody_is_surprised(self) -> None:
         before = self.fingerprints()
         self.check_ended(self.restore(self.there, self.database), 1, "--yes")
@@ -91,6 +107,51 @@ class Hosts(ElsewhereCase):
         for name, snapshot in self.hosts.items():
             self.check_ended(self.restore(self.there, snapshot, "--yes"), 1, self.here.row("host", name)["uuid"])
         self.check_same(before)
+
+
+class DatabasesOfHosts(ElsewhereCase):
+    """`restore --only-pool-db`: what `host-backup` saved beside the system."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = self.repository.folder / "pool.xml"
+        self.file.unlink(missing_ok=True)
+
+    def database_of(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.told("restore", *arguments, "--only-pool-db", "--target", str(self.file))
+
+    def saved_by(self, snapshot: str) -> bytes:
+        archive = gzip.decompress(self.repository.run("dump", snapshot).stdout)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            [name] = [name for name in tar.getnames() if name.startswith("var/backup/pool-database-")]
+            return tar.extractfile(name).read()
+
+    def test_it_comes_out_as_it_was_and_only_its_owner_may_read_it(self) -> None:
+        two = self.hosts["xen-two"]
+        for arguments, snapshots in ((["host:latest", "--vm", "xen-two"], [two]), ([two], [two]), (["latest"], self.hosts.values())):
+            with self.subTest(arguments):
+                self.check_ended(self.database_of(*arguments, "--dry-run"), 0)
+                self.assertFalse(self.file.exists())
+                done = self.database_of(*arguments)
+                self.check_ended(done, 0)
+                self.assertIn("xe pool-restore-database", done.stdout)
+                self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
+                self.assertIn(self.file.read_bytes(), [self.saved_by(snapshot) for snapshot in snapshots])
+                self.file.unlink()
+
+    def test_a_file_that_is_there_stays(self) -> None:
+        self.file.write_text("mine")
+        self.check_ended(self.database_of("latest"), 1, "exists", "--force")
+        self.assertEqual(self.file.read_text(), "mine")
+        self.check_ended(self.database_of("latest", "--force"), 0)
+
+    def test_what_is_no_host_or_has_no_database_is_told(self) -> None:
+        self.check_ended(self.database_of(self.database), 1, "not the system of a host")
+        self.check_ended(self.database_of("host:latest", "--vm", "nobody"), 1, "no snapshot matches")
+        done = self.told("restore", "latest", "--only-pool-db", "--target", f"{self.repository.folder}/")
+        self.check_ended(done, 1, "name that file")
+        self.check_ended(self.restore(self.there, "latest", "--only-pool-db"), 1, "usage:")
+        self.assertEqual([path.name for path in self.repository.folder.iterdir() if "pool.xml" in path.name], [])
 
 
 class Records(ElsewhereCase):

@@ -111,6 +111,14 @@ pub struct RestoreArgs {
     /// What to write.
     #[command(flatten)]
     pub extract: ExtractArgs,
+    /// Of the system of a host only the database of its pool, which it had saved in
+    /// /var/backup/pool-database-DATE; `latest` is the newest system of a host then
+    #[arg(
+        long,
+        requires = "target",
+        conflicts_with_all = ["pool", "format", "disks", "name", "new_mac", "keep_mac", "checksum"]
+    )]
+    pub only_pool_db: bool,
     /// Among which.
     #[command(flatten)]
     pub filter: FilterArgs,

@@ -5,7 +5,7 @@ use std::io;
 use engine::reader::Reader;
 use engine::repository::Repository;
 use engine::restore::SnapshotContent;
-use engine::source::{Content as _, ContentError, DiskSink};
+use engine::source::{Content as _, DiskSink};
 use repo_format::snapshot::{DiskRole, Snapshot};
 use xen_source::xapi::metadata::dump::{DumpError, DumpReader, PoolDump};
 
@@ -43,12 +43,11 @@ pub fn read(job: &Job, repository: &Repository, snapshot: &Snapshot) -> Result<P
                     with --target to look at it";
         Failure::refusal(doing(), error.to_string(), hint)
     };
-    match content.read_disk(place, &mut passing) {
-        Err(ContentError::Output(error)) => match error.downcast::<DumpError>() {
-            Ok(error) => return Err(wrong(&error)),
-            Err(error) => return Err(ContentError::Output(error)).doing(doing),
-        },
-        read => read.doing(doing)?,
+    if let Err(error) = content.read_disk(place, &mut passing) {
+        return match error.of_output() {
+            Ok(error) => Err(wrong(&error)),
+            Err(error) => Err(error).doing(doing),
+        };
     }
     passing.reader.end().map_err(|error| wrong(&error))
 }

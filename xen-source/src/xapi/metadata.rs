@@ -7,6 +7,7 @@
 
 pub mod dump;
 pub mod form;
+pub mod gzip;
 
 use std::io::{self, Read};
 

@@ -1,9 +1,11 @@
 //! Metadata back into a pool: its database, the system of a host, records of VMs (contract 2.4, 7).
 //!
 //! Each is a stream of a known length, and what became of it its task says. [`comparison`] tells
-//! beforehand what of a database will not fit, [`suspended`] puts right what does not fit behind it.
+//! beforehand what of a database will not fit, [`suspended`] puts right what does not fit behind it,
+//! [`host_archive`] has the database that lies in the system of a host.
 
 pub mod comparison;
+pub mod host_archive;
 pub mod identity;
 pub mod suspended;
 

@@ -21,6 +21,7 @@ pub type Block = [u8; BLOCK_LEN];
 /// A number in a header: where it starts and how many bytes it has.
 type Field = std::ops::Range<usize>;
 const SIZE: Field = 124..136;
+const MODIFIED: Field = 136..148;
 /// Where the header's own checksum stands.
 pub const SUM: Field = 148..156;
 const TYPE_AT: usize = 156;
@@ -87,6 +88,11 @@ impl Header {
             kind: kind(block[TYPE_AT]),
         })
     }
+}
+
+/// When the member was changed, in seconds since 1970; 0 if its header does not tell.
+pub fn modified(block: &Block) -> u64 {
+    number(&block[MODIFIED]).unwrap_or_default()
 }
 
 fn kind(type_flag: u8) -> MemberKind {

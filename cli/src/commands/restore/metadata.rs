@@ -265,11 +265,5 @@ impl Way<'_> {
 
 /// What the pool said is behind an error of writing to it.
 fn fault(error: ContentError) -> Fault {
-    match error {
-        ContentError::Output(error) => match error.downcast::<XapiError>() {
-            Ok(error) => error.into(),
-            Err(error) => ContentError::Output(error).into(),
-        },
-        other => other.into(),
-    }
+    error.of_output::<XapiError>().map_or_else(Fault::from, Fault::from)
 }

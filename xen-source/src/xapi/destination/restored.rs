@@ -107,13 +107,7 @@ impl From<XapiError> for Trouble {
 impl From<ContentError> for Trouble {
     /// What could not be written to a pool, the pool knows best.
     fn from(error: ContentError) -> Self {
-        match error {
-            ContentError::Output(error) => match error.downcast::<XapiError>() {
-                Ok(error) => Self::Pool(error),
-                Err(error) => Self::Content(ContentError::Output(error)),
-            },
-            error => Self::Content(error),
-        }
+        error.of_output().map_or_else(Self::Content, Self::Pool)
     }
 }
 

@@ -1,12 +1,9 @@
 //! What shows that a file of metadata is whole: its own form, looked at while it passes.
 
-use std::io::{self, Write};
-
-use flate2::write::GzDecoder;
-
+use super::gzip::Gunzip;
 use crate::xva::members::MemberStream;
 use crate::xva::ova::{MEMBER_NAME, OvaXml};
-use crate::xva::{RECORD_LEN_MAX, XvaError, is_zero};
+use crate::xva::{RECORD_LEN_MAX, XvaError};
 
 /// What the bytes of a database say at their end.
 const DUMP_END: &[u8] = b"</database>";
@@ -31,7 +28,7 @@ pub enum Form {
     /// A database: XML with VMs in it.
     Dump(Dump),
     /// A tar inside gzip, whose checksum is right.
-    Gzip(Gzip),
+    Gzip(Box<Gunzip>),
     /// A tar with the record of a VM and nothing else; all of it, since it is small.
     Records(Vec<u8>),
 }
@@ -55,13 +52,6 @@ enum Stage {
     Vm,
 }
 
-/// A gzip file, as far as it has passed.
-#[derive(Default)]
-pub struct Gzip {
-    member: Option<GzDecoder<io::Sink>>,
-    members: u64,
-}
-
 impl Form {
     /// Of a database.
     pub fn dump() -> Self {
@@ -70,7 +60,7 @@ impl Form {
 
     /// Of a gzip file.
     pub fn gzip() -> Self {
-        Self::Gzip(Gzip::default())
+        Self::Gzip(Box::default())
     }
 
     /// Of the records of a VM.
@@ -86,7 +76,7 @@ impl Form {
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), NotWhole> {
         match self {
             Self::Dump(dump) => dump.take(bytes),
-            Self::Gzip(gzip) => gzip.take(bytes),
+            Self::Gzip(gzip) => gzip.take(bytes, |_| Ok(())),
             Self::Records(all) => {
                 all.extend_from_slice(bytes);
                 match all.len() as u64 > RECORDS_LEN_MAX {
@@ -105,14 +95,19 @@ impl Form {
     pub fn end(&mut self) -> Result<(), NotWhole> {
         match self {
             Self::Dump(dump) => dump.end(),
-            Self::Gzip(gzip) => gzip.end(),
+            Self::Gzip(gzip) => gzip.end(|_| Ok(())),
             Self::Records(all) => records(all),
         }
     }
 }
 
 impl Dump {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), NotWhole> {
+    /// Looks at the next bytes.
+    ///
+    /// # Errors
+    ///
+    /// As soon as it cannot become whole any more.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), NotWhole> {
         self.kept.extend_from_slice(bytes);
         while let Some(stage) = self.next_stage() {
             self.stage = stage;
@@ -146,7 +141,12 @@ impl Dump {
         }
     }
 
-    fn end(&self) -> Result<(), NotWhole> {
+    /// The file has ended.
+    ///
+    /// # Errors
+    ///
+    /// If that is too early.
+    pub fn end(&self) -> Result<(), NotWhole> {
         match self.stage {
             _ if !self.kept.trim_ascii_end().ends_with(DUMP_END) => {
                 not_whole("it ends before its end")
@@ -158,44 +158,6 @@ impl Dump {
             ),
         }
     }
-}
-
-impl Gzip {
-    /// Behind a member another one may follow, or zeros: some tars fill up their last block.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), NotWhole> {
-        while !bytes.is_empty() {
-            if self.member.is_none() && self.members > 0 && is_zero(bytes) {
-                return Ok(());
-            }
-            let member = self.member.get_or_insert_with(|| GzDecoder::new(io::sink()));
-            let taken = member.write(bytes).map_err(|error| damaged_gzip(&error))?;
-            bytes = &bytes[taken..];
-            if taken == 0 {
-                self.end_member()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn end_member(&mut self) -> Result<(), NotWhole> {
-        if let Some(member) = self.member.take() {
-            member.finish().map_err(|error| damaged_gzip(&error))?;
-            self.members += 1;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), NotWhole> {
-        self.end_member()?;
-        match self.members {
-            0 => not_whole("it is empty"),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn damaged_gzip(error: &io::Error) -> NotWhole {
-    NotWhole { what: format!("it is no whole gzip file: {error}") }
 }
 
 /// A tar with `ova.xml`, in which a VM is.
@@ -243,6 +205,8 @@ fn not_whole(what: impl Into<String>) -> Result<(), NotWhole> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
