@@ -109,6 +109,32 @@ class Hosts(ElsewhereCase):
         self.check_same(before)
 
 
+class Uuids(ElsewhereCase):
+    """`--keep-uuid`: a VM is to be there once."""
+
+    def configured(self, *sides: object) -> list[str]:
+        lines = []
+        for number, side in enumerate(sides):
+            lines += [f"[pool.p{number}]", f"url = '{side.url}'", f"password_file = '{self.password}'", f"fingerprint = {json.dumps(side.pins.split(','))}"]
+        config = self.repository.folder / "config.toml"
+        config.write_text("\n".join([*lines, "[pool.gone]", "url = 'https://127.0.0.9:1'", f"password_file = '{self.password}'", "insecure = true"]))
+        return ["--config", str(config)]
+
+    def test_a_vm_that_another_pool_has_does_not_come_with_its_uuid(self) -> None:
+        vm = self.saved("vm:vm-0-halted")["vm-0-halted"]
+        config, before = self.configured(self.here, self.there), self.fingerprints()
+        for more in (["--dry-run"], []):
+            self.check_ended(self.restore(self.there, vm, "--keep-uuid", *config, *more), 1, "pool p0 has the VM vm-0-halted", "--allow-duplicate-uuid")
+            self.check_same(before)
+        self.check_ended(self.restore(self.there, vm, "--keep-uuid", "--allow-duplicate-uuid", *config), 0)
+        self.assertEqual(self.there.row("VM", "vm-0-halted")["uuid"], self.here.row("VM", "vm-0-halted")["uuid"])
+
+    def test_only_pools_that_answer_are_asked_and_not_the_pool_itself(self) -> None:
+        vm = self.saved("vm:vm-0-halted")["vm-0-halted"]
+        done = self.restore(self.there, vm, "--keep-uuid", *self.configured(self.there))
+        self.check_ended(done, 0, "pool gone was not asked")
+
+
 class DatabasesOfHosts(ElsewhereCase):
     """`restore --only-pool-db`: what `host-backup` saved beside the system."""
 

@@ -50,7 +50,8 @@ pub struct DestinationArgs {
         requires = "pool"
     )]
     pub networks: Vec<(String, String)>,
-    /// Let the VM, its disks and cards keep their UUIDs; there must be no VM with that UUID
+    /// Let the VM, its disks and cards keep their UUIDs and addresses; there must be no VM with that
+    /// UUID on the pool, or on any other of the configuration
     #[arg(long, requires = "pool", conflicts_with_all = ["overwrite", "new_mac"])]
     pub keep_uuid: bool,
     /// Put the VM into the place of the one that was backed up. It comes under another name; once
@@ -89,7 +90,8 @@ pub struct DestinationArgs {
     /// With --metadata-only: the disk that took the place of another, by UUIDs; repeat it for several
     #[arg(long = "vdi", value_name = "OLD=NEW", value_parser = pair, requires = "pool")]
     pub vdis: Vec<(String, String)>,
-    /// Restore a database although one of its hosts is alive in another pool
+    /// Restore a database although one of its hosts is alive in another pool of the configuration,
+    /// or with --keep-uuid a VM that another one has
     #[arg(long, requires = "pool")]
     pub allow_duplicate_uuid: bool,
     /// Do not ask before a database replaces that of a pool

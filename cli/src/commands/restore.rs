@@ -1,6 +1,7 @@
 //! `restore`: a snapshot, or disks of it, become files, or a VM of a pool.
 
 mod course;
+mod elsewhere;
 mod meant;
 mod metadata;
 mod new_file;

@@ -13,6 +13,7 @@ use xen_source::xapi::Pool;
 use xen_source::xapi::destination::{self, Inventory, Plan, Restored, StoredVm, Wish, plan};
 
 use super::course::{Course, notes_text};
+use super::elsewhere;
 use super::meant::{self, Becomes};
 use super::metadata::{Order, restore_metadata};
 use super::outcome::Outcome;
@@ -52,6 +53,10 @@ pub fn run(job: &Job, args: RestoreArgs) -> Result<Exit, Failure> {
     let order = Order::of(&to, force, dry_run);
     let wish = wish(&snapshot, &extract, &to, force, random(&RealSurroundings))?;
     let pool = connection::open(job, PoolArgs { pool: to.pool, login: to.login })?;
+    if to.keep_uuid && !to.allow_duplicate_uuid {
+        let doing = format!("cannot restore snapshot {} with its uuid", short_id(&snapshot.id));
+        elsewhere::check_vm(job, &pool, &snapshot, doing)?;
+    }
     let way = Way { job, repository: &repository, snapshot: &snapshot, pool: &pool };
     match becomes {
         Becomes::Vm if dry_run => way.tell_plan(&wish),

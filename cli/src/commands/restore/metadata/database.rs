@@ -1,16 +1,14 @@
 //! The database of a pool, into a pool: compared, asked about, tried by the pool, and then done.
 
-use xen_source::xapi::Address;
 use xen_source::xapi::recovery::comparison::{self, Difference, Target};
 use xen_source::xapi::recovery::{self, Rehearsal, identity};
 
 use super::Way;
 use super::words::DifferenceEntry;
 use crate::advice::{Doing as _, Failure, refused};
-use crate::args::{LoginArgs, PoolArgs};
 use crate::commands::database as stored;
+use crate::commands::restore::elsewhere;
 use crate::confirmation::confirm;
-use crate::connection;
 use crate::exit::Exit;
 
 /// Restores it. A rehearsal ends with exit code 3 if the pool would refuse it.
@@ -22,7 +20,7 @@ pub fn restore(way: &Way<'_>) -> Result<Exit, Failure> {
     for entry in &entries {
         way.job.report.step(&entry.text())?;
     }
-    let others = living_elsewhere(way)?;
+    let others = elsewhere::ask(way.job, "hosts of the database", identity::living)?;
     let own = identity::living(way.pool).doing(|| way.doing())?;
     let duplicates = identity::duplicates(&dump, &own, &others);
     if let Some((host, pool)) = duplicates.first()
@@ -82,24 +80,4 @@ fn put(way: &Way<'_>, rehearsal: Rehearsal) -> Result<(), Failure> {
     let length_bytes = way.snapshot.disks[place].size_bytes;
     let import = recovery::database(way.pool, length_bytes, rehearsal).doing(|| way.doing())?;
     way.send(place, import).map(drop)
-}
-
-/// The living hosts of every pool of the configuration but this one. A pool that cannot be asked
-/// stops nothing: in a disaster it is gone.
-fn living_elsewhere(way: &Way<'_>) -> Result<Vec<(String, Vec<String>)>, Failure> {
-    let mut others = Vec::new();
-    for name in way.job.config.pool_names() {
-        let address = Address::parse(name).doing(|| way.doing())?;
-        let args = PoolArgs { pool: vec![address], login: LoginArgs::default() };
-        let asked = connection::open(way.job, args)
-            .and_then(|pool| identity::living(&pool).doing(|| way.doing()));
-        match asked {
-            Ok(hosts) => others.push((name.to_owned(), hosts)),
-            Err(failure) => way.job.report.remark(&format!(
-                "pool {name} was not asked for hosts of the database: {}\n",
-                failure.cause()
-            )),
-        }
-    }
-    Ok(others)
 }
