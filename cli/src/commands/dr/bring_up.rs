@@ -103,11 +103,35 @@ enum Turn {
     Start(usize, Restored),
 }
 
+/// Others would wait for ever for a VM whose lane has panicked.
+struct IfPanics<'b, 's> {
+    board: &'b Mutex<Board<'s>>,
+    changed: &'b Condvar,
+    place: usize,
+}
+
+impl Drop for IfPanics<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            on(self.board).take(self.place, None, Duration::ZERO);
+            self.changed.notify_all();
+        }
+    }
+}
+
 /// What was done so far.
 struct Board<'s> {
     standing: Standing<'s>,
     outcomes: BTreeMap<usize, Outcome>,
     begun: Instant,
+}
+
+impl Turn {
+    const fn place(&self) -> usize {
+        match self {
+            Self::Restore(place) | Self::Start(place, _) => *place,
+        }
+    }
 }
 
 /// Longest time until a lane that waits notices an interrupt.
@@ -116,11 +140,8 @@ const KINDS_OF_TURNS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 impl BringUp<'_> {
     /// Restores `candidates` by their plans, and starts them, as `schedule` says. Those that are
-    /// there already are only started; others without a plan are left out. What was not begun when the end was asked for is not in the result.
-    ///
-    /// # Errors
-    ///
-    /// Never because of a VM.
+    /// there already are only started; others without a plan are left out, and so are those that
+    /// were not begun when the end was asked for.
     pub fn run(
         &self,
         schedule: &Schedule,
@@ -139,6 +160,8 @@ impl BringUp<'_> {
         in_lanes(lanes, &turns, |_| {
             while let Some(turn) = next(&board, &changed) {
                 let begun = Instant::now();
+                let place = turn.place();
+                let _settled = IfPanics { board: &board, changed: &changed, place };
                 match turn {
                     Turn::Restore(place) => {
                         let planned = candidates.get(place).zip(plans.get(place));
