@@ -73,11 +73,19 @@ impl Observer for Course<'_> {
                     format!("{class} {uuid}, which was made, stays on the pool ({error})");
                 note(NoteKind::Stays, message);
             }
-            Event::MarkStays { error } => {
+            Event::MarkStays { of_vm: true, error } => {
                 let error = in_words(&error);
                 let message = format!(
                     "a mark stays in the other_config of the VM, which is whole ({error}); \
                      `xenith cleanup` takes it away"
+                );
+                note(NoteKind::MarkStays, message);
+            }
+            Event::MarkStays { of_vm: false, error } => {
+                let error = in_words(&error);
+                let message = format!(
+                    "a mark stays in the other_config of disks, which are whole ({error}); take \
+                     `xenith-restore` away there, or `xenith cleanup` removes them as unfinished"
                 );
                 note(NoteKind::MarkStays, message);
             }

@@ -31,6 +31,9 @@ pub enum Event {
     },
     /// The VM is whole, but a mark stays on it.
     MarkStays {
+        /// Whether there is a VM: then a clean-up sees that it is whole, and takes the mark away. It takes disks of no VM
+        /// for unfinished ones.
+        of_vm: bool,
         /// Why.
         error: XapiError,
     },

@@ -40,9 +40,8 @@ pub fn restore(
         observer.event(Event::Begins { number, step: step.clone() });
         let Err(trouble) = run.step_unless_stopped(step) else { continue };
         match (step, trouble) {
-            // A disk of no VM would be taken for one that was not finished.
-            (Step::Unmark, Trouble::Pool(error)) if plan.has_vm => {
-                observer.event(Event::MarkStays { error });
+            (Step::Unmark, Trouble::Pool(error)) => {
+                observer.event(Event::MarkStays { of_vm: plan.has_vm, error });
             }
             (Step::DestroyReplaced { name }, Trouble::Pool(error)) => {
                 observer.event(Event::ReplacedStays { name: name.clone(), error });
@@ -232,14 +231,15 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Takes all marks away, in a second try those that stayed: somebody may take a disk of no VM that keeps its mark
+    /// for one that was not finished.
     fn unmark(&self) -> Result<(), Trouble> {
-        for made in self.disks.iter().flatten() {
-            unmark(self.session, "VDI", &made.record.reference)?;
-        }
-        match &self.vm {
-            Some(vm) => Ok(unmark(self.session, "VM", &vm.reference)?),
-            None => Ok(()),
-        }
+        let disks = self.disks.iter().flatten().map(|made| ("VDI", &*made.record.reference));
+        let vm = self.vm.iter().map(|vm| ("VM", &*vm.reference));
+        let mut marked: Vec<_> = disks.chain(vm).collect();
+        marked.retain(|(class, reference)| unmark(self.session, class, reference).is_err());
+        let again = marked.iter().map(|(class, own)| unmark(self.session, class, own));
+        Ok(again.fold(Ok(()), Result::and)?)
     }
 
     fn start(&self, vm: &str, is_paused: bool) -> Result<(), Trouble> {
