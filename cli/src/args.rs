@@ -98,11 +98,16 @@ pub struct GlobalArgs {
     #[arg(long, global = true)]
     pub no_cache: bool,
     /// Threads that compute [default: one for each core]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = count)]
     pub threads: Option<NonZeroUsize>,
     /// How hard to compress what is new [default: auto]
     #[arg(long, global = true, value_name = "HOW")]
     pub compression: Option<CompressionLevel>,
+}
+
+/// A number of things of which there is at least one.
+pub fn count(typed: &str) -> Result<NonZeroUsize, String> {
+    typed.parse().map_err(|_| "it is no number from 1 on".to_owned())
 }
 
 /// How hard to compress.

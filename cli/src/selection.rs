@@ -10,6 +10,7 @@ use repo_format::snapshot::Snapshot;
 
 use crate::advice::{Doing as _, Failure};
 use crate::args::FilterArgs;
+use crate::clock;
 
 impl From<FilterArgs> for Filter {
     fn from(args: FilterArgs) -> Self {
@@ -80,13 +81,25 @@ pub fn among<'s>(
     let (kind, rest) = Kind::split(text);
     let is_meant = |snapshot: &&Snapshot| kind.is_none() || Kind::of(snapshot) == kind;
     let is_whole = |snapshot: &&Snapshot| snapshot.origin.container != "metadata";
-    let doing = || format!("cannot find snapshot {text}");
+    let doing = || format!("cannot find snapshot {text}{}", among_which(filter));
     let meant: Vec<&Snapshot> = snapshots.iter().filter(is_meant).collect();
     let newest = meant.iter().rev().copied().filter(is_whole).find(|it| filter.accepts(it));
     match newest.filter(|_| rest.eq_ignore_ascii_case("latest")) {
         Some(newest) => Ok(newest),
         None => snapshots::find(meant, rest, filter).doing(doing),
     }
+}
+
+/// What was typed to choose, in words behind "snapshot ID"; empty if nothing was.
+fn among_which(filter: &Filter) -> String {
+    let Filter { vms, tags, run, until } = filter;
+    let list = |words: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("{words} {}", names.join(", ")),
+    };
+    let run = list(" of run", run.as_slice());
+    let until = until.map(|secs| format!(" not newer than {}", clock::local(secs)));
+    list(" of VM", vms) + &list(" with tag", tags) + &run + &until.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -118,6 +131,20 @@ mod tests {
         check("pool:latest", Some(3), None);
         check("host:latest", None, Some(2));
         check("latest", Some(0), None);
+    }
+
+    #[test]
+    fn what_is_not_found_is_told_with_all_that_was_typed() {
+        assert_eq!(among_which(&Filter::default()), "");
+        let filter = Filter {
+            vms: vec!["web01".to_owned(), "db01".to_owned()],
+            tags: vec!["prod".to_owned()],
+            run: Some("nightly".to_owned()),
+            until: Some(0),
+        };
+        let before = format!(" not newer than {}", clock::local(0));
+        let expected = " of VM web01, db01 with tag prod of run nightly".to_owned() + &before;
+        assert_eq!(among_which(&filter), expected);
     }
 
     #[test]

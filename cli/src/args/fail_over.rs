@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use xen_source::xapi::Address;
 
+use super::count;
 use super::destination::pair;
 use super::pool::{LoginArgs, address};
 use super::pool_backup::lanes;
@@ -120,7 +121,7 @@ pub struct DrTestArgs {
     )]
     pub wait_tools: Option<u64>,
     /// Only so many VMs, other ones each day until all had their turn
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub sample: Option<NonZeroUsize>,
     /// Whose turn it is: a number that is one more each time [default: days since 1970, which is
     /// right for a test a day]

@@ -1,5 +1,6 @@
 //! Arguments of the commands that read snapshots.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::destination::DestinationArgs;
@@ -165,7 +166,7 @@ pub struct ExtractArgs {
     #[arg(long = "disk", value_name = "NAME|N")]
     pub disks: Vec<String>,
     /// Give the VM another name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Give every network card another address; the default of a pool, without --overwrite
     #[arg(long, conflicts_with = "keep_mac")]

@@ -142,7 +142,11 @@ impl Outlook {
                 concerned.entry(message).or_default().push(&candidate.vm.name);
             }
         }
-        let line = |(message, vms): (String, Vec<&str>)| format!("{message}: {}\n", vms.join(", "));
+        let line = |(message, vms): (String, Vec<&str>)| match *vms {
+            // It tells the name itself.
+            [vm] if message.contains(vm) => format!("{message}\n"),
+            _ => format!("{message}: {}\n", vms.join(", ")),
+        };
         concerned.into_iter().map(line).collect()
     }
 }
