@@ -7,8 +7,11 @@
 //! What stands in brackets runs on worker threads; everything else, and so every decision, on the caller's.
 //!
 //! Sessions one after the other share packs: one that has ended leaves its last pack open for the next, and its snapshot
-//! is made when that pack is on storage. Each names what it needs of a pack in index objects of its own.
+//! is made when that pack is on storage. Each names what it needs of a pack in index objects of its own. Sessions that run
+//! beside each other have packs of their own, and name what others have stored meanwhile (`ledger`).
 
+mod elsewhere;
+mod ledger;
 mod line;
 mod naming;
 mod owner;
@@ -25,6 +28,8 @@ use repo_format::object_name::IndexName;
 use repo_format::pack::{Close, Contents, EntryKind, Pack};
 use repo_format::snapshot::Snapshot;
 
+use elsewhere::Elsewhere;
+pub use ledger::{Ledger, LedgerLimits};
 use line::Line;
 use naming::{Hooks, index_objects};
 use owner::{End, Owner, Payer, Uploaded};
@@ -33,7 +38,7 @@ use crate::hints::Hint;
 use crate::lookup::{Lookup, LookupError};
 use crate::parallel::{Ordered, Workers};
 use crate::repository::Repository;
-use crate::session::{Session, SessionError, StoredPack};
+use crate::session::{Session, SessionError};
 use crate::surroundings::random_secret;
 
 /// Data packs between two index objects (rule 5).
@@ -48,9 +53,8 @@ const CATALOG_FRAME_LEN: usize = 128 << 10;
 const REPEATED_CHUNKS_MAX: usize = 1 << 19;
 /// Packs that may be on their way to storage while the next one fills.
 const UPLOADS: usize = 1;
-
 /// What comes back from an upload: the pack, and the buffer that held it, for the next one.
-type UploadResult = Result<(StoredPack, Kind, u32, Contents, Vec<u8>), SessionError>;
+type UploadResult = Result<(Uploaded, Vec<u8>), SessionError>;
 
 /// What was stored, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,6 +90,8 @@ pub struct Packer<'r, 'w> {
     owners: Vec<Owner<'r>>,
     ended: Vec<Ended>,
     fresh_ids_max: usize,
+    /// What others store meanwhile.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// How what is new is stored.
@@ -131,7 +137,14 @@ impl<'r, 'w> Packer<'r, 'w> {
             owners: Vec::new(),
             ended: Vec::new(),
             fresh_ids_max: packing.fresh_ids_max,
+            elsewhere: None,
         }
+    }
+
+    /// The same, beside others that share the ledger: a chunk that is new in several is stored by one.
+    #[must_use]
+    pub fn beside(self, ledger: Option<&Arc<Ledger>>) -> Self {
+        Self { elsewhere: ledger.map(Elsewhere::beside), ..self }
     }
 
     /// To be called before a session begins. What is on its way to storage then may be there before the session reads the
@@ -148,7 +161,8 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// Everything that is added from now on is for `session`.
     pub fn begin(&mut self, session: Session<'r>) {
         let now = self.repository.surroundings().now();
-        self.owners.push(Owner::new(session, now));
+        let since = self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.member.moment());
+        self.owners.push(Owner::new(session, now, since));
     }
 
     /// The session at work.
@@ -171,14 +185,23 @@ impl<'r, 'w> Packer<'r, 'w> {
         if !self.owner().chunks.insert(id) {
             return Ok(());
         }
-        // What another session of the run has added to a pack that is still open is not added again.
+        match self.finds_elsewhere(id, bytes)? {
+            true => Ok(()),
+            false => self.store_chunk(self.owners.len() - 1, id, bytes),
+        }
+    }
+
+    /// Stores a chunk for the session at this place.
+    fn store_chunk(&mut self, place: usize, id: ChunkId, bytes: &[u8]) -> Result<(), SessionError> {
+        // What another session of the lane has added to a pack that is still open is not added again.
         let is_on_its_way = self.owners.iter().any(|owner| owner.awaits_chunk(&id));
+        let owner = &mut self.owners[place];
         if is_on_its_way {
-            self.owner().await_chunk(id, Payer::Another);
+            owner.await_chunk(id, Payer::Another);
             return Ok(());
         }
-        self.owner().await_chunk(id, Payer::This);
-        self.owner().stored.new_bytes += bytes.len() as u64;
+        owner.await_chunk(id, Payer::This);
+        owner.stored.new_bytes += bytes.len() as u64;
         if !self.data.has_room(bytes.len()) {
             self.close_frame(Kind::DataPack)?;
         }
@@ -231,7 +254,7 @@ impl<'r, 'w> Packer<'r, 'w> {
 
     /// Names a chunk that an unfinished session has stored again in this session's index (rule 4d).
     pub fn repeat_chunk(&mut self, hint: &Hint) -> Result<(), SessionError> {
-        match self.owner().repeat(hint, REPEATED_CHUNKS_MAX) {
+        match self.owner().repeat(hint) >= REPEATED_CHUNKS_MAX {
             true => self.publish(self.owners.len() - 1),
             false => Ok(()),
         }
@@ -282,11 +305,13 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// What was stored for several sessions is lost; only [`Self::finish`] is left. What goes wrong with one session alone
     /// is in its [`Ended`].
     pub fn settle(&mut self) -> Result<(), SessionError> {
+        self.hear()?;
         let now = self.repository.surroundings().now();
         let is_late = |owner: &Owner<'_>| {
             owner.end.is_some() && now > owner.published_at + PUBLISH_EVERY_SECS
         };
         if self.owners.iter().any(is_late) {
+            self.store_rest()?;
             self.close_packs()?;
         }
         let is_ready = |owner: &Owner<'_>| owner.end.is_some() && owner.awaits_nothing();
@@ -311,7 +336,7 @@ impl<'r, 'w> Packer<'r, 'w> {
         for owner in &self.owners {
             owner.session.sign_of_life()?;
         }
-        if self.owners.len() > 1 { self.settle() } else { Ok(()) }
+        if self.owners.len() > 1 { self.settle() } else { self.hear() }
     }
 
     /// The sessions that have ended since this was last asked.
@@ -322,7 +347,8 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// Stores what is left, and ends all sessions. If that fails: those that are whole are committed, the others go without
     /// their snapshots; they and the error come behind those that have ended.
     pub fn finish(mut self) -> (Vec<Ended>, Vec<SnapshotId>, Option<SessionError>) {
-        let closed = self.close_packs();
+        let awaited = self.await_others();
+        let closed = awaited.and_then(|()| self.close_packs());
         let settled = self.settle();
         let lost = self.owners.drain(..).map(|owner| {
             let id = owner.session.id();
@@ -384,10 +410,17 @@ impl<'r, 'w> Packer<'r, 'w> {
             self.await_upload()?;
         }
         let storage = Arc::clone(self.repository.storage());
+        let told = self.elsewhere.as_ref().filter(|_| kind == Kind::DataPack);
+        let told = told.map(|elsewhere| elsewhere.member.close());
         self.uploading.submit(move || {
-            let Pack { id, bytes, contents } = builder.finish(close);
-            let stored = Session::store_pack(&*storage, id, &bytes)?;
-            Ok((stored, kind, bytes.len() as u32, contents, bytes))
+            let Pack { id, bytes, contents: Contents { frames, entries } } = builder.finish(close);
+            let upload = told.map(|closed| closed.send(&entries));
+            let id = Session::store_pack(&*storage, id, &bytes)?.id();
+            let pack = IndexedPack { id, len: bytes.len() as u32, kind, frames };
+            if let Some(upload) = upload {
+                upload.succeed(&pack);
+            }
+            Ok((Uploaded { pack, entries }, bytes))
         });
         Ok(())
     }
@@ -395,14 +428,11 @@ impl<'r, 'w> Packer<'r, 'w> {
     /// A pack is on storage: everybody takes out of it what is theirs.
     fn await_upload(&mut self) -> Result<(), SessionError> {
         let Some(uploaded) = self.uploading.next() else { return Ok(()) };
-        let (stored, kind, len, contents, buffer) = uploaded?;
+        let (uploaded, buffer) = uploaded?;
         self.spare_pack = buffer;
-        let Contents { frames, entries } = contents;
-        let uploaded =
-            Uploaded { pack: IndexedPack { id: stored.id(), len, kind, frames }, entries };
-        match kind {
+        match uploaded.pack.kind {
             Kind::PrintPack => {
-                self.owner().stored.stored_bytes += u64::from(len);
+                self.owner().stored.stored_bytes += u64::from(uploaded.pack.len);
                 self.print_packs.push(uploaded);
             }
             _ => self.owners.iter_mut().for_each(|owner| owner.take(&uploaded)),

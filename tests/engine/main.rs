@@ -12,6 +12,7 @@
 //! | `backup_role` | who may only write, and what storage sees |
 //! | `windows` | a frame is opened once, whatever needs it |
 //! | `runs` | backups that share packs stand alone nevertheless |
+//! | `lanes`, `lane_orders` | backups at once that store nothing twice, and do not depend on each other |
 //! | `reuse` | a changed segment costs its new blocks |
 //! | `prints` | what finds them may be lost, damaged or forged |
 //! | `trees`, `diffs` | clever structures against slow models |
@@ -27,6 +28,8 @@ mod every_call_fails;
 mod findings;
 mod flips;
 mod keys;
+mod lane_orders;
+mod lanes;
 mod order_of_writes;
 mod prints;
 mod reader_rules;

@@ -32,7 +32,7 @@ pub struct PoolBackupArgs {
     )]
     pub cbt_sample: f64,
     /// VMs that are read at once: more than 4 seldom help, since hosts are slow. Each takes some
-    /// 180 MiB of memory, and what is new in two VMs read at once is stored twice
+    /// 180 MiB of memory
     #[arg(
         long,
         value_name = "N",

@@ -11,7 +11,7 @@ use repo_format::snapshot::Snapshot;
 use super::{BackupError, BackupRequest, describe, read};
 use crate::lookup::{Lookup, LookupError};
 use crate::observer::Observer;
-use crate::packer::{Ended, Packer, Packing, Threads};
+use crate::packer::{Ended, Ledger, Packer, Packing, Threads};
 use crate::repository::Repository;
 use crate::session::{Session, SessionError};
 use crate::source::{Source, SourceFacts};
@@ -29,6 +29,7 @@ pub struct Run<'r, 'w> {
     repository: &'r Repository,
     threads: Threads<'w>,
     packing: Packing,
+    ledger: Option<Arc<Ledger>>,
     packer: Packer<'r, 'w>,
     /// Sources that were read, and whose outcome was not told yet.
     read: Vec<SnapshotId>,
@@ -40,7 +41,14 @@ impl<'r, 'w> Run<'r, 'w> {
     pub fn new(repository: &'r Repository, threads: Threads<'w>, packing: Packing) -> Self {
         let packer = Packer::new(repository, threads, packing);
         let (read, outcomes) = (Vec::new(), Vec::new());
-        Self { repository, threads, packing, packer, read, outcomes }
+        Self { repository, threads, packing, ledger: None, packer, read, outcomes }
+    }
+
+    /// The same, as a lane beside others that share the ledger: what is new in several is stored once.
+    #[must_use]
+    pub fn beside(self, ledger: &Arc<Ledger>) -> Self {
+        let (packer, ledger) = (self.packer.beside(Some(ledger)), Some(Arc::clone(ledger)));
+        Self { packer, ledger, ..self }
     }
 
     /// Reads a source to its end. Its snapshot follows among the [outcomes](Self::outcomes).
@@ -121,6 +129,7 @@ impl<'r, 'w> Run<'r, 'w> {
     /// Stores what is left, and goes on with new packs.
     fn start_over(&mut self, cause: Option<SessionError>) {
         let packer = Packer::new(self.repository, self.threads, self.packing);
+        let packer = packer.beside(self.ledger.as_ref());
         let (ended, lost, error) = std::mem::replace(&mut self.packer, packer).finish();
         self.tell(ended);
         let lost: Vec<SnapshotId> = lost.into_iter().filter(|id| self.read.contains(id)).collect();

@@ -48,6 +48,10 @@ pub(super) struct Owner<'r> {
     /// Of these, what is not on storage yet, and who bears its cost.
     awaited_chunks: HashMap<ChunkId, Payer>,
     awaited_entries: HashMap<EntryId, Payer>,
+    /// What another lane is storing, and this one keeps until then.
+    pub(super) elsewhere: HashSet<ChunkId>,
+    /// The moment of the ledger at which it had read the state.
+    pub(super) since: u64,
     /// On storage, and in no index object of this session yet.
     unpublished: Vec<Uploaded>,
     repeated: BTreeMap<PackId, (IndexedPack, Vec<ChunkEntry>)>,
@@ -61,13 +65,15 @@ pub(super) struct Owner<'r> {
 }
 
 impl<'r> Owner<'r> {
-    pub(super) fn new(session: Session<'r>, now: u64) -> Self {
+    pub(super) fn new(session: Session<'r>, now: u64, since: u64) -> Self {
         Self {
             session,
             chunks: HashSet::new(),
             entries: HashSet::new(),
             awaited_chunks: HashMap::new(),
             awaited_entries: HashMap::new(),
+            elsewhere: HashSet::new(),
+            since,
             unpublished: Vec::new(),
             repeated: BTreeMap::new(),
             repeated_chunks: 0,
@@ -97,7 +103,9 @@ impl<'r> Owner<'r> {
 
     /// Whether all that it has stored is on storage.
     pub(super) fn awaits_nothing(&self) -> bool {
-        self.awaited_chunks.is_empty() && self.awaited_entries.is_empty()
+        self.awaited_chunks.is_empty()
+            && self.awaited_entries.is_empty()
+            && self.elsewhere.is_empty()
     }
 
     /// Data packs that no index object of this session names yet.
@@ -105,14 +113,20 @@ impl<'r> Owner<'r> {
         self.unpublished.iter().filter(|uploaded| uploaded.pack.kind == Kind::DataPack).count()
     }
 
-    /// Names a chunk of an unfinished session, once; says whether these have become many.
-    pub(super) fn repeat(&mut self, hint: &Hint, chunks_max: usize) -> bool {
+    /// Names a chunk of another session, once; returns how many are to be named in the next index object.
+    pub(super) fn repeat(&mut self, hint: &Hint) -> usize {
         if self.chunks.insert(hint.chunk.id) {
-            let entry = self.repeated.entry(hint.pack.id);
-            entry.or_insert_with(|| (hint.pack.clone(), Vec::new())).1.push(hint.chunk);
-            self.repeated_chunks += 1;
+            self.name(hint);
         }
-        self.repeated_chunks >= chunks_max
+        self.repeated_chunks
+    }
+
+    /// The same for a chunk that it has taken for its own already.
+    pub(super) fn name(&mut self, hint: &Hint) -> usize {
+        let entry = self.repeated.entry(hint.pack.id);
+        entry.or_insert_with(|| (hint.pack.clone(), Vec::new())).1.push(hint.chunk);
+        self.repeated_chunks += 1;
+        self.repeated_chunks
     }
 
     /// Takes what it waits for out of a pack that is on storage now. Of what the pack cost, it bears its share.

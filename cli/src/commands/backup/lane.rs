@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::backup::{self, BackupRequest};
-use engine::packer::Threads;
 use engine::source::Source;
 use repo_format::id::SnapshotId;
 use repo_format::snapshot::Snapshot;
@@ -23,7 +22,8 @@ use crate::report::metadata_noun;
 /// Reads inputs, and tells what became of them.
 pub struct Lane<'a> {
     run: &'a Run<'a>,
-    threads: Threads<'a>,
+    /// Begins new packs.
+    begin: &'a dyn Fn() -> backup::Run<'a, 'a>,
     progress: &'a Progress,
     /// Whether there is but one input, which is told of as it goes on.
     is_only: bool,
@@ -55,16 +55,16 @@ impl<'a> Lane<'a> {
     /// A lane of `run`, which has so many inputs.
     pub fn new(
         run: &'a Run<'a>,
-        threads: Threads<'a>,
+        begin: &'a dyn Fn() -> backup::Run<'a, 'a>,
         progress: &'a Progress,
         inputs: usize,
     ) -> Self {
         Self {
             run,
-            threads,
+            begin,
             progress,
             is_only: inputs == 1,
-            packs: backup::Run::new(run.repository, threads, run.template.packing),
+            packs: begin(),
             waiting: BTreeMap::new(),
             outcomes: Vec::new(),
             untold: None,
@@ -86,9 +86,7 @@ impl<'a> Lane<'a> {
     /// What became of the inputs, and their places.
     pub fn finish(mut self) -> Result<Vec<(usize, Outcome)>, Failure> {
         loop {
-            let Run { repository, template, .. } = self.run;
-            let next = backup::Run::new(repository, self.threads, template.packing);
-            let outcomes = std::mem::replace(&mut self.packs, next).finish();
+            let outcomes = std::mem::replace(&mut self.packs, (self.begin)()).finish();
             if outcomes.is_empty() {
                 break;
             }

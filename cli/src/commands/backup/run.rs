@@ -1,9 +1,10 @@
 //! Inputs are saved, several at once if asked to. One that fails does not stop the others.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use engine::backup::BackupRequest;
-use engine::packer::Threads;
+use engine::backup::{self, BackupRequest};
+use engine::packer::{Ledger, LedgerLimits, Threads};
 use engine::parallel::in_lanes;
 use engine::repository::Repository;
 
@@ -34,8 +35,10 @@ impl Run<'_> {
         let (workers, uploaders) = (self.job.workers()?, self.job.uploaders()?);
         let threads = Threads { workers: &workers, uploaders: &uploaders };
         let progress = self.progress(inputs);
+        let ledger = (self.lanes.get() > 1).then(|| Ledger::new(LedgerLimits::USUAL));
         let outcomes = in_lanes(self.lanes, inputs, |turns| {
-            let mut lane = Lane::new(self, threads, &progress, inputs.len());
+            let packs = || self.packs(threads, ledger.as_ref());
+            let mut lane = Lane::new(self, &packs, &progress, inputs.len());
             turns.for_each(|(place, input)| lane.take(place, input));
             lane.finish()
         });
@@ -47,6 +50,19 @@ impl Run<'_> {
             .collect();
         outcomes.sort_by_key(|(place, _)| *place);
         Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+
+    /// Packs for a lane.
+    fn packs<'w>(
+        &'w self,
+        threads: Threads<'w>,
+        ledger: Option<&Arc<Ledger>>,
+    ) -> backup::Run<'w, 'w> {
+        let packs = backup::Run::new(self.repository, threads, self.template.packing);
+        match ledger {
+            Some(ledger) => packs.beside(ledger),
+            None => packs,
+        }
     }
 
     /// For files it is not known what there is; each is told by itself.
