@@ -145,13 +145,21 @@ fn failures_take_no_more() {
     horizon.look_ahead();
     stored.storage.objects().retain(|name, _| !matches!(name, ObjectName::Pack(_)));
     let first = horizon.next_window().unwrap().unwrap();
-    let second = horizon.next_window().unwrap().unwrap();
-    let buffers = Arc::downgrade(&second.segments);
     assert!(horizon.finish(first).is_err(), "the pack is gone");
     assert_eq!(horizon.spare.len(), 4);
+    // Nobody works, so that its jobs wait in line.
+    let (go_on, wait) = crossbeam_channel::bounded::<()>(0);
+    let mut busy = stored.workers.ordered(2);
+    (0..2).for_each(|_| {
+        busy.submit({
+            let wait = wait.clone();
+            move || wait.recv().is_err()
+        })
+    });
+    let second = horizon.next_window().unwrap().unwrap();
+    let buffers = Arc::downgrade(&second.segments);
     drop(second);
-    // Jobs that wait in line have no buffers; one that runs gives them back.
-    while buffers.upgrade().is_some() {
-        std::thread::yield_now();
-    }
+    assert!(buffers.upgrade().is_none());
+    drop(go_on);
+    while busy.next().is_some() {}
 }
