@@ -24,23 +24,29 @@ pub mod limits;
 
 pub mod value;
 
-pub mod rpc;
+pub mod answer;
 
 mod json;
 
 mod xml;
 
-pub mod trust;
+pub mod rpc;
+
+pub mod fingerprint;
 
 pub mod host_map;
 
 pub mod error;
 
+pub mod trust;
+
 pub mod address;
 
-pub mod transport;
+pub mod request;
 
 pub mod upload;
+
+pub mod transport;
 
 mod looks;
 
@@ -111,19 +117,20 @@ pub mod vapp;
 pub mod trial;
 
 pub use address::Address;
+pub use answer::ApiError;
 pub use error::XapiError;
 pub use export::{Compression, Download};
+pub use fingerprint::Fingerprint;
 pub use host_map::{HostMap, Unresolved};
 pub use leftovers::{Fate, Kind, Leftover, Mercy};
 pub use metadata::MetadataSource;
 pub use objects::{HostRecord, PowerState, SrRecord, VdiRecord, VmRecord};
 pub use options::{Changes, Event, Mode, Observer, SourceOptions, Tracking, Transfer, Unobserved};
 pub use pool::{Disk, Pool, Vm, connect, connect_with};
-pub use rpc::ApiError;
+pub use request::{DataChannel, Settings};
 pub use session::{Login, Password, Session};
 pub use source::PoolSource;
-pub use transport::{DataChannel, Settings};
-pub use trust::{Fingerprint, Trust};
+pub use trust::Trust;
 
 #[cfg(test)]
 mod tests;

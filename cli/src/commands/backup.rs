@@ -4,6 +4,7 @@ mod choice;
 mod course;
 mod input;
 mod lane;
+mod lanes;
 mod metadata;
 mod planned;
 mod pool_vm;
@@ -12,6 +13,7 @@ mod run;
 mod run_table;
 mod saved;
 mod selector;
+mod summary;
 mod words;
 
 use std::collections::BTreeSet;
@@ -47,7 +49,8 @@ use planned::Plan;
 use pool_vm::{Manner, PoolVm};
 use rerun::Earlier;
 use run::Run;
-use saved::{Lost, Outcome, Summary};
+use saved::{Lost, Outcome};
+use summary::Summary;
 
 /// Backs up every input. One that fails does not stop the others.
 pub fn run(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
@@ -64,7 +67,7 @@ fn run_files(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
     let repository = &job.open(writes)?;
     let mut summary = Summary::new(&template, writes);
     let run = Run { job, repository, template: &template, writes, lanes: NonZeroUsize::MIN };
-    run.save(&inputs)?.into_iter().for_each(|outcome| summary.add(outcome));
+    lanes::save(&run, &inputs)?.into_iter().for_each(|outcome| summary.add(outcome));
     job.report.outcome(&summary.text(), &summary)?;
     Ok(summary.exit())
 }
@@ -111,7 +114,7 @@ fn run_pool(job: &Job, args: BackupArgs) -> Result<Exit, Failure> {
     }
     let postponed = Postponed::begin();
     let run = Run { job, repository: &repository, template: &template, writes, lanes };
-    run.save(&inputs)?.into_iter().for_each(|outcome| summary.add(outcome));
+    lanes::save(&run, &inputs)?.into_iter().for_each(|outcome| summary.add(outcome));
     drop(postponed);
     job.report.outcome(&summary.table(begun.elapsed()), &summary)?;
     Ok(if interrupt::is_asked() { Exit::Interrupted } else { summary.exit() })

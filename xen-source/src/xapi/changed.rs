@@ -10,7 +10,7 @@
 use engine::source::SEGMENT_LEN;
 use xxhash_rust::xxh64::xxh64;
 
-use super::rpc::Malformed;
+use super::answer::Malformed;
 
 /// Bytes that one bit stands for.
 pub const UNIT_LEN: u64 = 64 << 10;

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::answer::{ApiError, Malformed};
+use super::fingerprint::Fingerprint;
 use super::host_map::Unresolved;
-use super::rpc::{ApiError, Malformed};
-use super::trust::Fingerprint;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 

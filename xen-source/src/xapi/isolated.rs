@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::answer::ApiError;
 use super::error::XapiError;
 use super::looks::Looks;
 use super::objects::{NetworkRecord, Record};
-use super::rpc::ApiError;
 use super::session::{Session, reference};
 use super::snapshot::{MARK, record, set_note, unless_gone};
 use super::time;

@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::answer::{ApiError, Malformed};
 use super::limits::{DEPTH_MAX, VALUES_MAX};
-use super::rpc::{ApiError, Malformed};
 use super::value::Value;
 
 /// The body of a call.

@@ -8,6 +8,7 @@
 pub mod dump;
 pub mod form;
 pub mod gzip;
+pub mod not_whole;
 
 use std::io::{self, Read};
 
@@ -19,7 +20,8 @@ use super::limits::PAGE_LEN_MAX;
 use super::objects::{HostRecord, VmRecord};
 use super::pool::Pool;
 use crate::raw::{RawReader, RawSegment};
-use form::{Form, NotWhole};
+use form::Form;
+use not_whole::NotWhole;
 
 /// A file of metadata that is being read.
 pub struct MetadataSource {

@@ -25,8 +25,8 @@ use super::limits::{
     NBD_ASKED_MAX, NBD_PLACES_MAX, NBD_RECONNECT_TIME, NBD_SILENT_MAX, NBD_UNDER_WAY_MAX,
 };
 use super::looks::Looks;
+use super::request::Settings;
 use super::session::{Pause, RealPause, Session};
-use super::transport::Settings;
 use super::value::Value;
 use connection::{Connection, Failure};
 use queue::Queue;

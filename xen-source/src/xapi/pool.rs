@@ -11,10 +11,10 @@ use super::leftovers::{self, Leftover};
 use super::objects::records;
 use super::objects::{HostRecord, PoolRecord, Record, SrRecord, VbdRecord, VdiRecord, VmRecord};
 use super::options::SourceOptions;
+use super::request::Settings;
 use super::session::{Login, Pause, RealPause, Session};
 use super::source::PoolSource;
 use super::storage::Scans;
-use super::transport::Settings;
 use super::value::Value;
 
 /// A pool that we are logged in to.

@@ -11,10 +11,10 @@ use rustls::pki_types::pem::PemObject;
 
 use super::address::Address;
 use super::error::XapiError;
+use super::fingerprint::Fingerprint;
 use super::objects::{HostRecord, NetworkRecord, Record, SrRecord, VdiRecord, VmRecord, records};
 use super::rpc::Encoding;
 use super::session::Session;
-use super::trust::Fingerprint;
 use super::value::{NULL_REF, Value};
 
 /// What a storage driver must be able to do so that changes can be tracked (contract 5.1).

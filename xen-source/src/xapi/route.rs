@@ -3,9 +3,9 @@
 use super::address::Address;
 use super::error::XapiError;
 use super::limits::REDIRECTS_MAX;
+use super::request::Request;
 use super::session::Session;
 use super::task::{Task, TaskState};
-use super::transport::Request;
 
 /// What a transfer is.
 pub struct Wanted<'a> {

@@ -8,12 +8,14 @@ use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::address::Address;
+use super::answer::{Malformed, excerpt};
 use super::error::XapiError;
 use super::limits::{REQUEST_LEN_MAX, UNREACHABLE_PAUSE, UNREACHABLE_TRIES};
 use super::objects::{HostRecord, PoolRecord, records};
+use super::request::Settings;
 use super::retry::{Failure, Failures, Nature, Reaction, decide};
-use super::rpc::{Encoding, Malformed, excerpt};
-use super::transport::{Answer, Settings, Transport};
+use super::rpc::Encoding;
+use super::transport::{Answer, Transport};
 use super::value::Value;
 
 /// What sessions are told apart by on the hosts; limits count per originator.

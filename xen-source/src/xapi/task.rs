@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::answer::ApiError;
 use super::error::XapiError;
 use super::looks::Looks;
 use super::retry::Nature;
-use super::rpc::ApiError;
 use super::session::{Session, reference};
 use super::value::Value;
 use super::xml;

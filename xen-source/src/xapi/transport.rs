@@ -14,52 +14,15 @@ use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderName, LOCATION};
 use reqwest::redirect;
 
 use super::address::Address;
+use super::answer::Malformed;
 use super::error::{Stage, XapiError};
-use super::host_map::HostMap;
-use super::limits::{ANSWER_LEN_MAX, CALL_TIMEOUT, CONNECT_TIMEOUT, KEEPALIVE, PAGE_LEN_MAX};
-use super::rpc::{Malformed, excerpt};
-use super::trust::{Tls, Trust};
+use super::limits::{ANSWER_LEN_MAX, CALL_TIMEOUT, KEEPALIVE, PAGE_LEN_MAX};
+use super::request::{DataChannel, Request, Settings, refusal};
+use super::trust::Tls;
 use super::upload::{self, PutAnswer};
 
 /// What hosts see of us. They may count callers by it, so it does not change (contract 1.8).
 const USER_AGENT: &str = concat!("xenith/", env!("CARGO_PKG_VERSION"));
-
-/// How data travels. Passwords always go over TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataChannel {
-    /// Over TLS.
-    Tls,
-    /// In the clear. Whoever listens sees the disks *and the session*, and can use it while it
-    /// lives; for networks of one's own.
-    Plain {
-        /// Where hosts listen; 80 unless somebody changed it.
-        port: u16,
-    },
-}
-
-/// How hosts are talked to.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Which certificates are trusted.
-    pub trust: Trust,
-    /// Time for a connection to come up.
-    pub connect_timeout: Duration,
-    /// Longest silence within a stream of data and before it. `None`: for ever, since a host may
-    /// take long to attach a disk; a peer that is dead is noticed nevertheless.
-    pub stall_timeout: Option<Duration>,
-    /// How data travels.
-    pub data: DataChannel,
-    /// Names that are not looked up.
-    pub host_map: HostMap,
-}
-
-impl Settings {
-    /// What most want: TLS, and no limit on silence.
-    pub fn new(trust: Trust) -> Self {
-        let (connect_timeout, host_map) = (CONNECT_TIMEOUT, HostMap::default());
-        Self { trust, connect_timeout, stall_timeout: None, data: DataChannel::Tls, host_map }
-    }
-}
 
 /// The answer to a call, whatever its status.
 pub struct Answer {
@@ -116,23 +79,6 @@ impl Body {
             }
         }
         false
-    }
-}
-
-/// What every request for a transfer carries.
-pub struct Request<'a> {
-    /// Which host.
-    pub address: &'a Address,
-    /// Begins with a slash; has no secrets.
-    pub path_and_query: &'a str,
-    /// Session and task.
-    pub cookie: &'a str,
-}
-
-impl Request<'_> {
-    /// For messages.
-    pub fn path(&self) -> &str {
-        self.path_and_query.split('?').next().unwrap_or_default()
     }
 }
 
@@ -254,7 +200,7 @@ impl Transport {
     /// Whether TLS is spoken there, and where that is.
     fn place(&self, address: &Address, channel: DataChannel) -> (bool, String) {
         #[cfg(test)]
-        if matches!(self.settings.trust, Trust::PlainText) {
+        if matches!(self.settings.trust, super::trust::Trust::PlainText) {
             return (false, address.authority(80));
         }
         match channel {
@@ -283,33 +229,6 @@ impl Transport {
             Some(found) => XapiError::Certificate { address, found, source },
             None => XapiError::Unreachable { address, stage, source },
         }
-    }
-}
-
-/// An error page as an error. Hosts end it with the code (contract 1.1).
-pub fn refusal(request: &Request<'_>, status: u16, page: &[u8]) -> XapiError {
-    let text = String::from_utf8_lossy(page);
-    let mut plain = String::new();
-    let mut in_tag = false;
-    for char in text.chars() {
-        match char {
-            '<' => in_tag = true,
-            '>' => {
-                in_tag = false;
-                plain.push(' ');
-            }
-            char if !in_tag => plain.push(char),
-            _ => {}
-        }
-    }
-    let words: Vec<&str> = plain.split_whitespace().collect();
-    let words = words.join(" ");
-    let telling = words.split_once("Additional information").map_or(&*words, |(_, after)| after);
-    XapiError::Status {
-        address: request.address.to_string(),
-        path: request.path().to_owned(),
-        status,
-        what: excerpt(telling.trim()),
     }
 }
 

@@ -11,10 +11,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::address::Address;
+use super::answer::Malformed;
 use super::error::{Stage, XapiError};
 use super::limits::{HEAD_LEN_MAX, PAGE_LEN_MAX};
-use super::rpc::Malformed;
-use super::transport::{Request, Settings, refusal};
+use super::request::{Request, Settings, refusal};
 use super::trust::Tls;
 
 /// What a host answers to an offer of data.

@@ -5,8 +5,8 @@
 
 use quick_xml::escape::{escape, unescape};
 
+use super::answer::{ApiError, Malformed};
 use super::limits::VALUES_MAX;
-use super::rpc::{ApiError, Malformed};
 use super::value::Value;
 use crate::xva::ova::tree::{Content, Value as Tree};
 

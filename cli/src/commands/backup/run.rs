@@ -1,17 +1,13 @@
-//! Inputs are saved, several at once if asked to. One that fails does not stop the others.
+//! What holds for all inputs of a run.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use engine::backup::{self, BackupRequest};
-use engine::packer::{Ledger, LedgerLimits, Threads};
-use engine::parallel::in_lanes;
+use engine::packer::{Ledger, Threads};
 use engine::repository::Repository;
 
 use super::input::Input;
-use super::lane::Lane;
-use super::saved::Outcome;
-use crate::advice::Failure;
 use crate::job::{Job, Writes};
 use crate::progress::{Extent, Progress};
 
@@ -30,30 +26,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What became of each input, in their order.
-    pub fn save(&self, inputs: &[Input]) -> Result<Vec<Outcome>, Failure> {
-        let (workers, uploaders) = (self.job.workers()?, self.job.uploaders()?);
-        let threads = Threads { workers: &workers, uploaders: &uploaders };
-        let progress = self.progress(inputs);
-        let ledger = (self.lanes.get() > 1).then(|| Ledger::new(LedgerLimits::USUAL));
-        let outcomes = in_lanes(self.lanes, inputs, |turns| {
-            let packs = || self.packs(threads, ledger.as_ref());
-            let mut lane = Lane::new(self, &packs, &progress, inputs.len());
-            turns.for_each(|(place, input)| lane.take(place, input));
-            lane.finish()
-        });
-        let mut outcomes: Vec<(usize, Outcome)> = outcomes
-            .into_iter()
-            .collect::<Result<Vec<_>, Failure>>()?
-            .into_iter()
-            .flatten()
-            .collect();
-        outcomes.sort_by_key(|(place, _)| *place);
-        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
-    }
-
     /// Packs for a lane.
-    fn packs<'w>(
+    pub fn packs<'w>(
         &'w self,
         threads: Threads<'w>,
         ledger: Option<&Arc<Ledger>>,
@@ -66,7 +40,7 @@ impl Run<'_> {
     }
 
     /// For files it is not known what there is; each is told by itself.
-    fn progress(&self, inputs: &[Input]) -> Progress {
+    pub fn progress(&self, inputs: &[Input]) -> Progress {
         let bytes = inputs.iter().map(Input::size).fold(0, u64::saturating_add);
         match bytes {
             0 => Progress::new(&self.job.report),

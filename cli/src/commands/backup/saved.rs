@@ -1,13 +1,11 @@
-//! What a backup has saved and lost, as it is told.
+//! What became of an input, as it is told.
 
 use std::time::Duration;
 
-use engine::backup::BackupRequest;
 use repo_format::snapshot::{DiskRole, Snapshot, SnapshotDisk};
 use serde::Serialize;
 
 use super::course::{Course, Note};
-use super::run_table;
 use crate::advice::{ErrorMessage, Failure};
 use crate::exit::Exit;
 use crate::job::Writes;
@@ -38,36 +36,23 @@ pub struct Saved {
 /// An input of which there is no snapshot.
 #[derive(Debug, Serialize)]
 pub struct Lost {
-    path: String,
+    /// Its path.
+    pub path: String,
     #[serde(flatten)]
     error: ErrorMessage,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<Note>,
+    /// Why, in a few words.
     #[serde(skip)]
-    cause: String,
+    pub cause: String,
+    /// How the program ends if this was all.
     #[serde(skip)]
-    exit: Exit,
-}
-
-/// The result of a run, as JSON.
-#[derive(Debug, Serialize)]
-pub struct Summary {
-    message_type: &'static str,
-    run: String,
-    run_id: String,
-    dry_run: bool,
-    snapshots: Vec<SavedEntry>,
-    failed: Vec<Lost>,
-    skipped: Vec<String>,
-    #[serde(skip)]
-    exits: Vec<Exit>,
-    #[serde(skip)]
-    rows: Vec<run_table::Row>,
+    pub exit: Exit,
 }
 
 /// A snapshot and how its input was read, as JSON.
 #[derive(Debug, Serialize)]
-struct SavedEntry {
+pub struct SavedEntry {
     #[serde(flatten)]
     snapshot: SnapshotEntry,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +129,8 @@ impl Saved {
             && !disks.iter().any(|disk| disk.role == DiskRole::Layout)
     }
 
-    fn entry(&self) -> SavedEntry {
+    /// As JSON.
+    pub fn entry(&self) -> SavedEntry {
         let Self { snapshot, new_bytes, course } = self;
         let read = snapshot.statistics.input_bytes as f64;
         SavedEntry {
@@ -161,107 +147,5 @@ impl Lost {
     pub fn new(path: String, failure: &Failure, notes: Vec<Note>) -> Self {
         let (error, exit) = (failure.message(), failure.exit());
         Self { path, error, notes, cause: failure.cause(), exit }
-    }
-}
-
-impl Summary {
-    /// Of a run that begins.
-    pub fn new(request: &BackupRequest, writes: Writes) -> Self {
-        Self {
-            message_type: "summary",
-            run: request.run_name.clone(),
-            run_id: request.run.to_string(),
-            dry_run: writes == Writes::Discarded,
-            snapshots: Vec::new(),
-            failed: Vec::new(),
-            skipped: Vec::new(),
-            exits: Vec::new(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// What became of an input.
-    pub fn add(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Saved(saved) => {
-                if saved.course.leaves_undone() {
-                    self.exits.push(Exit::Partly);
-                }
-                self.rows.push(run_table::Row::of_saved(&saved));
-                self.snapshots.push(saved.entry());
-            }
-            Outcome::Lost(lost) => {
-                self.exits.push(lost.exit);
-                self.rows.push(run_table::Row::of_lost(&lost.path, &lost.cause));
-                self.failed.push(lost);
-            }
-            Outcome::Skipped(path) => {
-                self.rows.push(run_table::Row::of_skipped(&path));
-                self.skipped.push(path);
-            }
-        }
-    }
-
-    /// What was not saved.
-    pub fn failed(&self) -> &[Lost] {
-        &self.failed
-    }
-
-    /// The last line, if there was more than one input.
-    pub fn text(&self) -> String {
-        match self.rows.len() {
-            0 | 1 => String::new(),
-            all => format!("{}: {}\n", size::plural(all as u64, "input"), self.counts()),
-        }
-    }
-
-    /// All of it as a table, if there was more than one VM, and a line that took so long.
-    pub fn table(&self, elapsed: Duration) -> String {
-        match self.rows.len() {
-            0 | 1 => String::new(),
-            _ => format!("\n{}", run_table::text(&self.rows, &self.counts(), elapsed)),
-        }
-    }
-
-    fn counts(&self) -> String {
-        let (saved, lost) = (self.snapshots.len(), self.failed.len());
-        let skipped = match self.skipped.len() {
-            0 => String::new(),
-            skipped => format!(", {skipped} not begun"),
-        };
-        format!("{saved} saved, {lost} failed{skipped}")
-    }
-
-    /// How the program ends.
-    pub fn exit(&self) -> Exit {
-        self.exit_if(!self.snapshots.is_empty())
-    }
-
-    /// How it ends if something was, or would have been, saved.
-    pub fn exit_if(&self, any_saved: bool) -> Exit {
-        exit_of(any_saved, &self.exits)
-    }
-}
-
-/// Some saved and some not is [`Exit::Partly`]; so is any input that is cut or damaged, and any
-/// that was saved and left something undone.
-fn exit_of(any_saved: bool, exits: &[Exit]) -> Exit {
-    match exits {
-        [] => Exit::Done,
-        _ if any_saved || exits.contains(&Exit::Partly) => Exit::Partly,
-        [first, ..] => *first,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exit_tells_all_from_some_from_none() {
-        assert_eq!(exit_of(true, &[]), Exit::Done);
-        assert_eq!(exit_of(true, &[Exit::Failed]), Exit::Partly);
-        assert_eq!(exit_of(false, &[Exit::Failed]), Exit::Failed);
-        assert_eq!(exit_of(false, &[Exit::Failed, Exit::Partly]), Exit::Partly);
     }
 }

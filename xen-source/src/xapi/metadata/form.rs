@@ -1,6 +1,7 @@
 //! What shows that a file of metadata is whole: its own form, looked at while it passes.
 
 use super::gzip::Gunzip;
+use super::not_whole::NotWhole;
 use crate::xva::members::MemberStream;
 use crate::xva::ova::{MEMBER_NAME, OvaXml};
 use crate::xva::{RECORD_LEN_MAX, XvaError};
@@ -14,14 +15,6 @@ const ROW: &[u8] = b"<row";
 const KEPT_LEN: usize = 64;
 /// Longest tar of records, in bytes: an `ova.xml` of the greatest length, headers and padding.
 pub const RECORDS_LEN_MAX: u64 = RECORD_LEN_MAX + (64 << 10);
-
-/// A file that is not whole, or not what it should be.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct NotWhole {
-    /// What is wrong with it.
-    pub what: String,
-}
 
 /// The form of a file, as far as it has passed.
 pub enum Form {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use flate2::write::GzDecoder;
 
-use super::form::NotWhole;
+use super::not_whole::NotWhole;
 use crate::xva::is_zero;
 
 /// Bytes that are unpacked at a time. What comes out is at most a thousand times as long.

@@ -10,13 +10,13 @@ use rustls::{ClientConnection, StreamOwned};
 use zeroize::Zeroizing;
 
 use super::super::address::Address;
+use super::super::answer::{Malformed, excerpt};
 use super::super::error::{Stage, XapiError};
 use super::super::limits::{
     KEEPALIVE, NBD_BUFFER_LEN, NBD_CERTIFICATE_LEN_MAX, NBD_GREETING_TIME, NBD_NAME_LEN_MAX,
     NBD_WORDS_LEN_MAX,
 };
-use super::super::rpc::{Malformed, excerpt};
-use super::super::transport::{DataChannel, Settings};
+use super::super::request::{DataChannel, Settings};
 use super::super::trust::Tls;
 use super::NbdInfo;
 use super::queue::Piece;

@@ -9,7 +9,7 @@
 //! client  REQUEST 0:u16 READ:u16 cookie offset len  host  REPLY error:u32 cookie data
 //! ```
 
-use super::super::rpc::Malformed;
+use super::super::answer::Malformed;
 
 /// Of the greeting.
 pub const GREETING_LEN: usize = 18;

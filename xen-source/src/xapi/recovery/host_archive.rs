@@ -7,8 +7,9 @@ use std::io::{self, Seek as _, Write as _};
 
 use engine::source::DiskSink;
 
-use crate::xapi::metadata::form::{Dump, NotWhole};
+use crate::xapi::metadata::form::Dump;
 use crate::xapi::metadata::gzip::Gunzip;
+use crate::xapi::metadata::not_whole::NotWhole;
 use crate::xva::PRELUDE_LEN_MAX;
 use crate::xva::tar::{
     BLOCK_LEN, Block, Header, MemberKind, PaxRecords, modified, padding_len, until_nul,

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::host::Host;
 use super::world::{Outcome, Pauses, Shared, VM, login, names};
 use crate::xapi::export::{self, Compression, Memory};
-use crate::xapi::transport::{DataChannel, Request};
+use crate::xapi::request::{DataChannel, Request};
 use crate::xapi::upload::PutAnswer;
 use crate::xapi::{Fingerprint, Pool, Settings, Trust, XapiError, connect_with};
 

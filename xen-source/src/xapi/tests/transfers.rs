@@ -7,7 +7,7 @@ use super::host::Host;
 use super::world::{Outcome, Pauses, Shared, VM, connect, login, settings};
 use crate::xapi::export::{self, Compression, Memory, VdiFormat};
 use crate::xapi::import::{self, Identity};
-use crate::xapi::transport::Request;
+use crate::xapi::request::Request;
 use crate::xapi::upload::PutAnswer;
 use crate::xapi::{Address, Pool, Settings, XapiError, connect_with};
 
