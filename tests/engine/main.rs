@@ -23,6 +23,7 @@
 
 mod backup_role;
 mod changes;
+mod changing_disk;
 mod diffs;
 mod every_call_fails;
 mod findings;
