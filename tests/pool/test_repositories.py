@@ -142,5 +142,47 @@ class Several(RestoreCase):
         self.check_same(before)
 
 
+class Copied(RestoreCase):
+    """A second directory is a copy of the first, of which a pack is damaged."""
+
+    here_vms = 0
+
+    @classmethod
+    def prepare_pools(cls) -> None:
+        cls.here.control("vm", name="web", disk_mib=24, data_mib=24)
+
+    @classmethod
+    def back_up(cls) -> None:
+        cls.saved("all")
+        cls.copy = cls.repository.folder / "copy"
+        shutil.copytree(cls.repository.path, cls.copy)
+        largest = max((cls.repository.path / "packs").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+        bytes_of = bytearray(largest.read_bytes())
+        middle = len(bytes_of) // 2
+        bytes_of[middle:middle + 64] = bytes(64)
+        largest.chmod(0o600)
+        largest.write_bytes(bytes_of)
+
+    def dr(self, typed: str, code: int) -> subprocess.CompletedProcess:
+        done = self.told("dr", "run", *self.there.login("--to-pool", self.password), *shlex.split(typed))
+        self.check_ended(done, code)
+        return done
+
+    def test_what_one_cannot_deliver_comes_from_the_other(self) -> None:
+        report = json.loads(self.dr(f"--also-repo {self.copy}", 3).stdout)
+        self.assertEqual((report["restored"], report["failed"]), (1, 0))
+        [note] = report["notes"]
+        self.assertIn(f"it is taken from {self.copy}", note)
+        [vm] = self.there.new("vms")
+        self.assertEqual(self.there.digests(vm), self.here.digests(self.here.one("VM", "web")))
+        self.assertEqual(len(self.there.new("vdis")), 1)
+
+    def test_alone_it_fails_and_leaves_nothing(self) -> None:
+        before = self.fingerprints()
+        report = json.loads(self.dr("", 3).stdout)
+        self.assertEqual((report["restored"], report["failed"]), (0, 1))
+        self.check_same(before)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -33,6 +33,15 @@ pub struct Unrestored {
     pub left: Vec<String>,
 }
 
+impl Unrestored {
+    /// Whether the repository could not deliver what it should have.
+    pub fn is_damage(&self) -> bool {
+        use engine::source::ContentError::{Invalid, Repository};
+        let error = &*self.error;
+        matches!(error, RestoreError::Content { source: Repository(_) | Invalid { .. }, .. })
+    }
+}
+
 impl fmt::Display for Unrestored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)

@@ -37,6 +37,8 @@ pub struct BringUp<'a> {
     pub lanes: NonZeroUsize,
     /// VMs that are there already, by their places.
     pub present: BTreeMap<usize, Restored>,
+    /// What is not as it should be, though the VMs are, in words.
+    pub notes: Mutex<Vec<String>>,
     /// Looks at each as soon as it is there. One that it refuses counts as lost.
     pub look: &'a (dyn Fn(&Candidate, &Restored) -> Result<(), Failure> + Sync),
     /// Starts one when its turn has come.
@@ -183,14 +185,45 @@ impl BringUp<'_> {
         board.outcomes.into_values().collect()
     }
 
+    /// What was not as it should be by now, in words.
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Restores one; if its repository cannot deliver it, from another that has the same snapshot.
     fn restore(
         &self,
         candidate: &Candidate,
         plan: &Plan,
         progress: &Progress,
     ) -> Result<Restored, Failure> {
+        let mut made = self.restore_from(candidate.repository, candidate, plan, progress);
+        for place in &candidate.copies {
+            match &made {
+                Err(unrestored) if unrestored.is_damage() => {}
+                _ => break,
+            }
+            let failed = made.doing(|| format!("cannot restore {}", candidate.vm.name)).err();
+            let line = failed.as_ref().map(Failure::line).unwrap_or_default();
+            let note = format!("{line}; it is taken from {}", self.stocks[*place].location);
+            progress.aside(|| self.job.report.warning(&format!("warning: {note}\n")));
+            self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+            made = self.restore_from(*place, candidate, plan, progress);
+        }
+        let restored = made.doing(|| format!("cannot restore {}", candidate.vm.name))?;
+        (self.look)(candidate, &restored)?;
+        Ok(restored)
+    }
+
+    fn restore_from(
+        &self,
+        place: usize,
+        candidate: &Candidate,
+        plan: &Plan,
+        progress: &Progress,
+    ) -> Result<Restored, Unrestored> {
         let name = &candidate.vm.name;
-        let reader = &self.stocks[candidate.repository].reader;
+        let reader = &self.stocks[place].reader;
         let lane = progress.lane(name, size_of(candidate));
         let content = SnapshotContent::new(reader, self.workers, &candidate.snapshot, &lane)
             .one_of(self.lanes);
@@ -199,11 +232,8 @@ impl BringUp<'_> {
         let made = restore(self.pool.session(), &Stoppable::new(&content), plan, &course);
         let notes = course.notes();
         let left = || notes.iter().map(|note| note.message.clone()).collect();
-        let restored = made
-            .map_err(|error| Unrestored { error: Box::new(error), left: left() })
-            .doing(|| format!("cannot restore {name}"))?;
+        let restored = made.map_err(|error| Unrestored { error: Box::new(error), left: left() })?;
         progress.aside(|| report.warning(&notes_text(&notes)));
-        (self.look)(candidate, &restored)?;
         Ok(restored)
     }
 }

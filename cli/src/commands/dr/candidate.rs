@@ -23,6 +23,8 @@ use crate::size;
 pub struct Candidate {
     /// The place of the repository that it comes from.
     pub repository: usize,
+    /// Those of others that have the same snapshot.
+    pub copies: Vec<usize>,
     /// Its newest snapshot.
     pub snapshot: Snapshot,
     /// What it needs.
@@ -93,7 +95,8 @@ impl Candidate {
         let vm = StoredVm::of(&content, snapshot.origin.vm_uuid.as_deref()).doing(doing)?;
         let facts = vm.record.as_ref().and_then(|record| record.vm());
         let start = facts.map(|facts| facts.start.clone()).unwrap_or_default();
-        Ok(Self { repository, snapshot: snapshot.clone(), vm, start, app: None })
+        let (snapshot, copies) = (snapshot.clone(), Vec::new());
+        Ok(Self { repository, copies, snapshot, vm, start, app: None })
     }
 
     fn facts(&self) -> Facts {
@@ -125,7 +128,10 @@ pub fn find(
     for stored in newest_first(&snapshots, Kind::Vm, at) {
         let read = |stored: Stored<'_>| Candidate::of(stocks, workers, stored);
         match newest_readable(stocks, &stored, read, &mut notes) {
-            Ok(candidate) => candidates.push(candidate),
+            Ok(candidate) => {
+                let copies = copies(&candidate, &stored);
+                candidates.push(Candidate { copies, ..candidate });
+            }
             Err(failure) => lost.push((Facts::of(stored[0].1), failure.line())),
         }
     }
@@ -145,6 +151,14 @@ pub fn find(
     let repositories = stocks.iter().map(|stock| stock.location.clone()).collect();
     let lost = lost.into_iter().map(|(_, line)| line).collect();
     Ok(Found { repositories, candidates, vapps, lost, notes })
+}
+
+/// The places of other repositories that have the snapshot of `candidate`, too.
+fn copies(candidate: &Candidate, stored: &[Stored<'_>]) -> Vec<usize> {
+    let is_copy = |(place, snapshot): &&Stored<'_>| {
+        snapshot.id == candidate.snapshot.id && *place != candidate.repository
+    };
+    stored.iter().filter(is_copy).map(|(place, _)| *place).collect()
 }
 
 /// Reads the newest of the `stored` snapshots of a VM or pool that can be read. A note tells if that is not the newest.

@@ -61,6 +61,7 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
+        notes: Mutex::default(),
         present,
         look: &|candidate, restored| {
             let told = note_origin(&prepared.pool, candidate, restored);
@@ -72,11 +73,13 @@ pub fn run(job: &Job, args: DrRunArgs) -> Result<Exit, Failure> {
     let kept = kept_text(&bring_up.present, candidates);
     let schedule = order(candidates, args.start);
     let mut outcomes = bring_up.run(&schedule, candidates, &plans);
+    let notes = bring_up.notes();
     let pool = prepared.pool_name();
     let mut report = FailOverReport::of("dr_run", pool, begun.secs, &prepared.found, &outcomes);
     let early = early_starts(&schedule, candidates, &outcomes);
     let unnoted = unnoted.into_inner().unwrap_or_else(PoisonError::into_inner);
     early.into_iter().chain(unnoted).chain(kept).for_each(|remark| report.remark(remark));
+    notes.into_iter().for_each(|note| report.note(note));
     make_vapps(&prepared, &outcomes, &mut report);
     drop(postponed);
     tell_failures(job, &mut outcomes);

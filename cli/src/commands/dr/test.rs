@@ -74,6 +74,7 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
         workers: &workers,
         pool: &prepared.pool,
         lanes: args.manner.concurrency,
+        notes: Mutex::default(),
         present: BTreeMap::new(),
         look: &|_, restored| trial.look(restored),
         start: &|restored| trial.start(restored, tools),
@@ -84,7 +85,8 @@ pub fn run(job: &Job, args: DrTestArgs) -> Result<Exit, Failure> {
     let mut report = FailOverReport::of("dr_test", pool, begun.secs, &prepared.found, &outcomes);
     let early = early_starts(&schedule, candidates, &outcomes);
     early.into_iter().for_each(|remark| report.remark(remark));
-    trial.end().into_iter().for_each(|note| report.note(note));
+    let left = trial.end();
+    bring_up.notes().into_iter().chain(left).for_each(|note| report.note(note));
     if let Err(error) = network.remove() {
         report.note(format!("network {} stays on the pool: {error}", network.record.name));
     }

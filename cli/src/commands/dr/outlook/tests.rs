@@ -88,6 +88,7 @@ pub fn candidate(name: &str, network: &str) -> Candidate {
     };
     Candidate {
         repository: 0,
+        copies: Vec::new(),
         snapshot: snapshot("1 10 xva u web"),
         vm: StoredVm {
             record: Some(record(name)),
