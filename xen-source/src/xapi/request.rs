@@ -8,6 +8,7 @@ use super::error::XapiError;
 use super::host_map::HostMap;
 use super::limits::CONNECT_TIMEOUT;
 use super::trust::Trust;
+use crate::xva::error_page;
 
 /// How data travels. Passwords always go over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,22 +66,7 @@ impl Request<'_> {
 
 /// An error page as an error. Hosts end it with the code (contract 1.1).
 pub fn refusal(request: &Request<'_>, status: u16, page: &[u8]) -> XapiError {
-    let text = String::from_utf8_lossy(page);
-    let mut plain = String::new();
-    let mut in_tag = false;
-    for char in text.chars() {
-        match char {
-            '<' => in_tag = true,
-            '>' => {
-                in_tag = false;
-                plain.push(' ');
-            }
-            char if !in_tag => plain.push(char),
-            _ => {}
-        }
-    }
-    let words: Vec<&str> = plain.split_whitespace().collect();
-    let words = words.join(" ");
+    let words = error_page::words(&String::from_utf8_lossy(page));
     let telling = words.split_once("Additional information").map_or(&*words, |(_, after)| after);
     XapiError::Status {
         address: request.address.to_string(),

@@ -32,26 +32,31 @@ pub fn begins_page(bytes: &[u8]) -> bool {
     line.take(EXCERPT_LEN_MAX).all(|byte| (b' '..=b'~').contains(byte))
 }
 
-/// The page as one line of plain text: tags are dropped, and so are headers after the first.
+/// The page as one line of plain text, without the headers after the first.
 fn excerpt(page: &[u8]) -> String {
     let text = String::from_utf8_lossy(page);
     let status = text.lines().next().unwrap_or_default().trim();
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let mut plain = String::from(status);
+    words(&format!("{status} {body}")).chars().take(EXCERPT_LEN_MAX).collect()
+}
+
+/// What a page says, on one line: without tags and control characters.
+pub fn words(page: &str) -> String {
+    let mut plain = String::new();
     let mut in_tag = false;
-    for char in body.chars() {
+    for char in page.chars() {
         match char {
             '<' => in_tag = true,
             '>' => {
                 in_tag = false;
                 plain.push(' ');
             }
-            _ if in_tag || char.is_control() => {}
-            _ => plain.push(char),
+            _ if in_tag => {}
+            char if char.is_control() => plain.push(' '),
+            char => plain.push(char),
         }
     }
-    let words: Vec<&str> = plain.split_whitespace().collect();
-    words.join(" ").chars().take(EXCERPT_LEN_MAX).collect()
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
