@@ -17,7 +17,7 @@ use xen_source::xapi::trial::Booted;
 use super::candidate::Candidate;
 use super::outlook::size_of;
 use super::stock::Stock;
-use crate::advice::{Doing as _, Failure, Unrestored, refused};
+use crate::advice::{Doing as _, Failure, Unrestored, in_words, refused};
 use crate::commands::restore::{Course, Stoppable, notes_text};
 use crate::interrupt;
 use crate::job::Job;
@@ -199,15 +199,18 @@ impl BringUp<'_> {
     ) -> Result<Restored, Failure> {
         let mut made = self.restore_from(candidate.repository, candidate, plan, progress);
         for place in &candidate.copies {
-            match &made {
-                Err(unrestored) if unrestored.is_damage() => {}
+            let unrestored = match made {
+                Err(unrestored) if unrestored.is_damage() => unrestored,
                 _ => break,
-            }
-            let failed = made.doing(|| format!("cannot restore {}", candidate.vm.name)).err();
-            let line = failed.as_ref().map(Failure::line).unwrap_or_default();
-            let note = format!("{line}; it is taken from {}", self.stocks[*place].location);
-            progress.aside(|| self.job.report.warning(&format!("warning: {note}\n")));
-            self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+            };
+            let (name, location) = (&candidate.vm.name, &self.stocks[*place].location);
+            let why = in_words(&unrestored);
+            let note = format!("cannot restore {name}: {why}; it is taken from {location}");
+            let notes: Vec<String> = [note].into_iter().chain(unrestored.left).collect();
+            progress.aside(|| {
+                self.job.report.warning(&format!("warning: {}\n", notes.join("; ")));
+            });
+            self.notes.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
             made = self.restore_from(*place, candidate, plan, progress);
         }
         let restored = made.doing(|| format!("cannot restore {}", candidate.vm.name))?;
